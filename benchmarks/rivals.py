@@ -61,7 +61,7 @@ def _side(name: str, command: Callable[[str], Sequence[str]]) -> Side:
 def _variables(url: str) -> Mapping[str, str]:
     """The URL, and nothing of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PYTHON"))}
-    return {**kept, "DATABASE_URL": url if "sslmode" in url else f"{url}?sslmode=disable"}
+    return {**kept, "DATABASE_URL": f"{url.partition('?')[0]}?sslmode=disable"}
 
 
 def _wrapped(paths: Sequence[Path], folder: Path, above: str, below: str) -> None:
@@ -110,7 +110,8 @@ def _node_pg_migrate(paths: Sequence[Path], folder: Path) -> Side:
 
 def _postgres_migrations(paths: Sequence[Path], folder: Path) -> Side:
     programs = node_prefix("postgres-migrations", [f"postgres-migrations@{POSTGRES_MIGRATIONS}"])
-    _wrapped(paths, folder, "", "")
+    for path in paths:  # it wants every description once
+        (folder / f"{path.stem}_{path.stem.partition('_')[0]}.sql").write_text(path.read_text())
     script = folder.parent / "postgres-migrations.cjs"
     module = programs.parent / "postgres-migrations"
     script.write_text(_POSTGRES_MIGRATIONS.format(repr(str(module)), repr(str(folder))))

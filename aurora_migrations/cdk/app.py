@@ -3,20 +3,16 @@ app.py, and by `aurora-migrations synth`."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import aws_cdk as cdk
 
-from aurora_migrations.cdk.config import SettingsError
+from aurora_migrations.cdk.config import SettingsError, read_context
 from aurora_migrations.cdk.functions import packaging_errors
 from aurora_migrations.cdk.stack import add_stacks
-
-_PAGE = "docs/reference/settings.md"
 
 
 def synthesize(project: str | Path = ".", migrations: str | Path = "migrations") -> int:
@@ -46,23 +42,3 @@ def first_mistake(synthesis: Callable[[], object]) -> str | None:
             raise
         return packaging_errors[0]
     return None
-
-
-def read_context(path: Path) -> dict[str, Any]:
-    """The context of cdk.json. What the `cdk` command passes takes precedence: the same, and its `--context` options.
-
-    Raises:
-        SettingsError: there is no such file, or it isn't JSON.
-    """
-    try:
-        document = json.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise SettingsError(f"{path.name} can't be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path.name} isn't written in UTF-8: byte {error.start + 1} fits no character.") from error
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{path.name}:{error.lineno}:{error.colno}: this isn't JSON: {error.msg}.") from error
-    context = document.get("context", {}) if isinstance(document, dict) else None
-    if not isinstance(context, dict):
-        raise SettingsError(f"{path.name} must be an object whose `context` is one too: see {_PAGE}.")
-    return context

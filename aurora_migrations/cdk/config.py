@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -258,6 +260,28 @@ class Environment(Model):
             where = " and ".join(f"{key} is in {its}" for key, its in found.items())
             raise ValueError(f"is {region or 'not set'}, and {where}: all must be in one region")
         return region
+
+
+def read_context(path: Path) -> dict[str, Any]:
+    """The context of cdk.json. What the `cdk` command passes takes precedence: the same, and its `--context` options.
+
+    Raises:
+        SettingsError: there is no such file, or it isn't JSON.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(f"{path.name} can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path.name} isn't written in UTF-8: byte {error.start + 1} fits no character.") from error
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{path.name}:{error.lineno}:{error.colno}: this isn't JSON: {error.msg}.") from error
+    context = document.get("context", {}) if isinstance(document, dict) else None
+    if not isinstance(context, dict):
+        raise SettingsError(
+            f"{path.name} must be an object whose `context` is one too: see docs/reference/settings.md."
+        )
+    return context
 
 
 def read_environments(

@@ -46,7 +46,8 @@ VERBS = {
 }
 _MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")
 _MODULES |= dict.fromkeys(("resolve", "cancel"), "resolve")
-_MODULES |= dict.fromkeys(("adopt", "baseline"), "adopt")  # the others have their own
+_MODULES |= dict.fromkeys(("adopt", "baseline"), "adoption.adopt")
+_MODULES["import"] = "adoption.import"  # the others have their own
 _CHANGING = ("run", "rollback", "resolve", "cancel", "adopt", "baseline", "deploy")
 _HELP = """\
 usage: {program} VERB [arguments]

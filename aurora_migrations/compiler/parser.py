@@ -19,8 +19,8 @@ from postgast import pg_query_pb2 as pb
 
 _T = TypeVar("_T")
 COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
-WHOLE = 1 << 20  # bytes; no text up to this is read in chunks
-CHUNK = 1 << 18
+WHOLE = 1 << 18  # bytes; no text up to this is read in chunks
+CHUNK = 1 << 16
 _GROWTH = 4
 _SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
 _KEPT = 60  # levels of JSON objects

@@ -15,11 +15,12 @@ from functools import lru_cache
 
 from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.parser import WHOLE, token_stream, tokens
+from aurora_migrations.compiler.parser import token_stream, tokens
 
-_TOGETHER = 4096  # tokens hashed at once
+_TOGETHER = 4096  # tokens hashed at once, or more up to the end of a statement
+_LARGE = 1 << 20  # bytes; histories and manifests have the hashes of larger files as they are
 _SHORT = 64  # bytes of a token that is kept
-_SEMICOLON = b"1:;,"
+_SEMICOLON, _SEMICOLON_TOKEN = b"1:;,", pb.ASCII_59
 VERSION = "2"  # of the algorithm; included in the hash, so that another algorithm isn't mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
 STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
@@ -44,7 +45,7 @@ def unit_hash(text: bytes) -> str:
 def file_and_unit_hash(text: bytes) -> tuple[str, str]:
     """The token hash of a text, and its hash as the only unit of a file: that of a large file is the same."""
     whole, unit = _hashes(token_stream(text))
-    return whole, unit if len(text) <= WHOLE else whole
+    return whole, unit if len(text) <= _LARGE else whole
 
 
 def _hashes(found: Iterable[tuple[int, bytes]]) -> tuple[str, str]:
@@ -52,28 +53,33 @@ def _hashes(found: Iterable[tuple[int, bytes]]) -> tuple[str, str]:
     digest, buffer, semicolons = hashlib.sha256(), list[bytes](), 0
     string: bytes | None = None  # to which another one may belong: only a line end can have separated them
     for kind, token in found:
-        if string is not None and (kind not in STRINGS or not token.startswith(b"'")):
-            buffer.append(_counted(string if string.startswith(b"$") else _joined(string)))
+        is_string = kind in STRINGS
+        if string is not None and not (is_string and token.startswith(b"'")):
+            buffer.append(_string(string))
             string = None
-        if kind == pb.ASCII_59:
+        if kind == _SEMICOLON_TOKEN:
             semicolons += 1
             continue
         if semicolons:
             buffer.append(_SEMICOLON * semicolons)
             semicolons = 0
-        if kind in STRINGS:
+            if len(buffer) >= _TOGETHER:
+                digest.update(b"".join(buffer))
+                buffer.clear()
+        if is_string:
             string = token if string is None else string + b"\n" + token
         else:
             buffer.append(_meaning(token) if len(token) <= _SHORT else _meaning.__wrapped__(token))
-        if len(buffer) >= _TOGETHER:
-            digest.update(b"".join(buffer))
-            buffer.clear()
     if string is not None:
-        buffer.append(_counted(string if string.startswith(b"$") else _joined(string)))
+        buffer.append(_string(string))
     digest.update(b"".join(buffer))
     unit = digest.hexdigest()
     digest.update(_SEMICOLON * semicolons)
     return f"{VERSION}:{digest.hexdigest()}", f"{VERSION}:{unit}"
+
+
+def _string(token: bytes) -> bytes:
+    return _counted(token if token.startswith(b"$") else _joined(token))
 
 
 def _counted(meaning: bytes) -> bytes:

@@ -1,9 +1,10 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
 Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
-COMMIT. Expectations take more, before COMMIT, and so does each statement that needs a lock that blocks the application:
-its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before COMMIT is sent
-is rolled back; where the connection is lost after that, the history shows what happened.
+COMMIT. A replayed file takes a fourth, to compare its effects. Expectations take more, before COMMIT, and so does each
+statement that needs a lock that blocks the application: its lock_timeout is set before it, and a second session reads
+who holds the lock. Whatever fails before COMMIT is sent is rolled back; where the connection is lost after that, the
+history shows what happened.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from aurora_migrations.engine import history, interrupts
-from aurora_migrations.engine.catalog.effects import REPORT, Effects, commands_for, judge, prepares_nothing, writes_rows
+from aurora_migrations.engine.catalog.effects import (
+    REPORT,
+    Effects,
+    commands_for,
+    judge,
+    may_set_limits,
+    prepares_nothing,
+    writes_rows,
+)
 from aurora_migrations.engine.catalog.facts import facts_of, query
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
@@ -381,7 +390,7 @@ class RunningAttempt:
         """Checks the effects and expectations of a file, if it has any, after the COMMIT of a transaction that could
         outlive the run."""
         job = self._job
-        if not (commands_for(job, self._session.server.major) or job.script.options.rows or job.script.expectations):
+        if not (commands_for(job, self._session.server) or job.script.options.rows or job.script.expectations):
             return Effects(), []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
         state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
@@ -404,17 +413,20 @@ class RunningAttempt:
     def _check_effects(self, budget: Budget) -> Effects:
         """Compares what the file has done with what its replay did, in its transaction."""
         session, job = self._session, self._job
-        if not (reading := commands_for(job, session.server.major)):
+        if not (reading := commands_for(job, session.server)):
             return Effects()
         # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
-        statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
-        limits = _limits(budget.remaining_ms(), statement_timeout) if budget.is_running else []
-        answers = self._execute([_DEFERRED, *limits, OURS, *reading], of_file=(0,))
+        limits: list[Command] = []
+        if budget.is_running or may_set_limits(job):
+            lock_timeout = budget.remaining_ms() if budget.is_running else job.limits.lock_timeout
+            limits = _limits(lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
+        ours = replace(OURS, keep=prepares_nothing(job))
+        answers = self._execute([_DEFERRED, *limits, ours, *reading], of_file=(0,))
         try:
             return judge(
                 job,
                 answers[-len(reading) :],
-                session.server.major,
+                session.server,
                 read_all=lambda: facts_of(self._execute([query()])[0]),
             )
         except MigratorError as error:

@@ -27,8 +27,16 @@ from aurora_migrations.engine.script import Action, Job, Outline, Script
 from aurora_migrations.replay import cache, down, rows, schema_file
 from aurora_migrations.replay import server as servers
 from aurora_migrations.replay.outcome import Outcome, RowsFailure, describe
-from aurora_migrations.replay.reasons import depends_on_missing, why_not_run, why_unreplayable
-from aurora_migrations.replay.server import EXISTING_ROLE, MISSING_DATABASE, MISSING_ROLE, ReplayServer
+from aurora_migrations.replay.reasons import (
+    EXISTING_ROLE,
+    MISSING_DATABASE,
+    MISSING_ROLE,
+    depends_on_missing,
+    why_not_run,
+    why_unreplayable,
+    without_place,
+)
+from aurora_migrations.replay.server import ReplayServer
 
 Progress = Callable[[int, int, str], None]  # called with how many migrations are replayed, of how many, and the next
 _NAME = "replay"
@@ -243,17 +251,18 @@ class _Run:
             self.made.clear()
             self.server.clean()
             raise _StartOver from error
+        what = without_place(error.message)
         earlier = [s for s, o in zip(self.steps, self.outcomes, strict=True) if o and o.unreplayed]
         reason = why_unreplayable(error)
         if not reason and earlier and depends_on_missing(error):
-            reason = f"it may need what {earlier[0].migration.name} makes, which can't be replayed: {_what(error)}"
+            reason = f"it may need what {earlier[0].migration.name} makes, which can't be replayed: {what}"
         if reason:
             self.skip(watcher.number, reason)
             watcher.number += 1
             return None, ""
         place = int(error.facts.get("line") or 0), int(error.facts.get("column") or 0)
         excerpt = str(error.facts.get("excerpt") or "")
-        return Problem(step.up.file, f"fails on an empty database: {_what(error)}", *place, excerpt), error.cause
+        return Problem(step.up.file, f"fails on an empty database: {what}", *place, excerpt), error.cause
 
     def replayable(self, end: int) -> list[Step]:
         """The first migrations, without those that can't be replayed."""
@@ -289,8 +298,7 @@ class _Run:
             raise
         except MigratorError as error:
             outcome, failed = after_down_failure(outcome, error), True
-        self.outcomes[number] = outcome
-        cache.write(self.keys[number], outcome)
+        self.record(number, outcome)
         if self.uses_copies:
             self.server.drop(place)
         elif failed or outcome.remains or outcome.differs_again:
@@ -307,15 +315,10 @@ class _Run:
 def after_down_failure(outcome: Outcome, error: MigratorError) -> Outcome:
     """The outcome of a migration whose down file, or whose second time after that, fails."""
     if error.facts.get("sqlstate") == "P0001":
-        return replace(outcome, down=None, down_unreplayed=f"it refuses to run: {_what(error)}")
+        return replace(outcome, down=None, down_unreplayed=f"it refuses to run: {without_place(error.message)}")
     if outcome.remains:
         return replace(outcome, differs_again="")  # the second time fails because of what remains
     return replace(outcome, down_failure=f"{error.message.rstrip('.')}")
-
-
-def _what(error: MigratorError) -> str:
-    """What failed, without the place in the file."""
-    return servers.without_place(error.message)
 
 
 class _Watcher(Listener):
@@ -352,6 +355,7 @@ class _Watcher(Listener):
             self._before = self._before or read_facts(self._session)
             with contextlib.suppress(MigratorError):
                 self._rows = rows.find_failure(self._session, _job("apply", steps[self.number]))
+            self._stop_if_interrupted()
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         number, before = self.number, self._before
@@ -374,7 +378,15 @@ class _Watcher(Listener):
                 raise
             except MigratorError:  # perhaps only because both ran in one transaction
                 self.to_prove_apart = number, before, after
-        self._run.record(number, outcome)
+        self._stop_if_interrupted()
+        self._run.outcomes[number] = outcome
+        if self.to_prove_apart is None:  # else it isn't complete yet
+            self._run.record(number, outcome)
+
+    def _stop_if_interrupted(self) -> None:
+        """A Ctrl-C during a trial has ended that one, and is meant for the replay."""
+        if self._session.wire.interrupted:
+            raise interrupts.cancelled("while the history was being replayed")
 
 
 class _Scripts:

@@ -6,8 +6,11 @@ import re
 
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.script import Script
-from aurora_migrations.replay.server import without_place
 
+MISSING_ROLE = re.compile(r'role "(.+?)" does not exist')
+EXISTING_ROLE = re.compile(r'role "(.+?)" already exists')
+MISSING_DATABASE = re.compile(r'database "(.+?)" does not exist')
+_PLACE = re.compile(r"^[^:\n]+\.sql(?::\d+:\d+|, at COMMIT)?: ")  # of an error, in its message
 # By the server's message.
 _EXTENSION = re.compile(r'extension "([^"]+)" (?:is not available|has no installation script)|extension control file "')
 # By class or code of SQLSTATE.
@@ -54,3 +57,8 @@ def why_unreplayable(error: MigratorError) -> str:
 def depends_on_missing(error: MigratorError) -> bool:
     """Whether something that it needs isn't there."""
     return error.facts.get("sqlstate") in _UNDEFINED
+
+
+def without_place(message: str) -> str:
+    """An error's message without the place in its file."""
+    return _PLACE.sub("", message).rstrip(".")

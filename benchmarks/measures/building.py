@@ -38,7 +38,8 @@ def measure(bench: Bench) -> str:
     with bench.database() as database:
         bench.sql(_TABLE, "VACUUM (ANALYZE) reading", database=database)
         costs = take_turns(bench.rounds, [partial(_run, bench, side, database) for side in compared])
-        return f"{compare(bench, 'building', compared, costs, GOALS)}\n\n{_all_cpu(costs)}\n\n{_watching(bench, folder, database)}"
+        table = compare(bench, "building", compared, costs, GOALS)
+        return f"{table}\n\n{_all_cpu(costs)}\n\n{_watching(bench, folder, database)}"
 
 
 def _run(bench: Bench, side: Side, database: str) -> Cost:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 import aurora_migrations.cdk
-from aurora_migrations.cdk.app import read_context
-from aurora_migrations.cdk.config import SettingsError
+from aurora_migrations.cdk.config import SettingsError, read_context
 from tests.cdk.conftest import context
 from tests.paths import ROOT
 

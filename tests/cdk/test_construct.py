@@ -72,6 +72,19 @@ def written(folder: Path) -> Path:
     sns.Topic(shop, "Application").node.add_dependency(gated)
     gated.grant_start(iam.Role(shop, "Starter", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")))
 
+    beside = cdk.Stack(app, "Beside", env=where)
+    nested = cdk.NestedStack(beside, "Nested")
+    for scope, name in ((beside, "beside"), (nested, "nested")):
+        AuroraMigrations(
+            scope,
+            "Migrations",
+            cluster=cluster,
+            environment=name,
+            migrations=folder,
+            alert_emails=["team@example.com"],
+            deployment="waits",
+        )
+
     staged = cdk.Stack(cdk.Stage(app, "Prod", env=where), "Shop")
     group = ec2.SecurityGroup.from_security_group_id(staged, "Group", "sg-0123456789abcdef0")
     imported = rds.DatabaseCluster.from_database_cluster_attributes(
@@ -142,6 +155,22 @@ def test_everything_about_the_database_is_taken_from_a_cluster(shop: Template) -
     into = [rule.properties for rule in shop.of("EC2::SecurityGroupIngress")]
     (opened,) = [rule for rule in into if rule["GroupId"] in cluster.properties["VpcSecurityGroupIds"]]
     assert opened["FromPort"] == f"<{cluster.id}.Endpoint.Port>"
+
+
+def test_a_cluster_may_be_in_another_stack_which_needs_nothing_of_this_one(written: Path, shop: Template) -> None:
+    beside = Template(written / "Beside.template.json")
+    assert variables(beside, "beside")["DATABASE_HOST"].startswith("<import ShopProd:")
+    assert "ImportValue" not in json.dumps(shop.body)
+    manifest = json.loads((written / "manifest.json").read_text("utf-8"))["artifacts"]
+    assert "ShopProd" in manifest["Beside"]["dependencies"]
+
+
+def test_a_nested_stack_is_deployed_by_the_one_that_it_is_in(written: Path) -> None:
+    (path,) = written.glob("BesideNested*.template.json")
+    nested = Template(path)
+    assert variables(nested, "nested")["DEPLOY_COMMAND"] == "npx aws-cdk@2 deploy Beside"
+    (gate,) = nested.of("Lambda::Function")[3:]
+    assert gate.properties["FunctionName"] == "aurora-migrations-nested-gate"
 
 
 def test_the_key_of_the_clusters_secret_may_be_used(shop: Template) -> None:
@@ -274,6 +303,35 @@ def refused(folder: Path, **properties: Any) -> str:
     with pytest.raises(SettingsError) as caught:
         AuroraMigrations(stack, "Migrations", **({"migrations": folder} | PLAIN | properties))
     return str(caught.value).removeprefix("AuroraMigrations Shop/Migrations: ")
+
+
+def test_what_an_imported_cluster_or_secret_does_not_know_must_be_given(folder: Path) -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    import aws_cdk as cdk  # isort: skip
+    from aws_cdk import aws_rds as rds  # isort: skip
+    from aws_cdk import aws_secretsmanager as secretsmanager  # isort: skip
+
+    stack = cdk.Stack(cdk.App(), "Shop")
+    cluster = rds.DatabaseCluster.from_database_cluster_attributes(stack, "Imported", cluster_identifier="shop")
+    secret = secretsmanager.Secret.from_secret_name_v2(stack, "Secret", "shop")
+    nested = cdk.NestedStack(stack, "Nested")
+    for scope, properties, told in (
+        (
+            stack,
+            {"host": None, "cluster": cluster},
+            "`host` is missing: the imported cluster has no endpoint; give it ",
+        ),
+        (
+            stack,
+            {"secret": secret},
+            "`secret` can't be used: one that is imported by its name has no complete ARN; use ",
+        ),
+        (nested, {}, "`environment` is missing: the name of a nested stack isn't known before."),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            AuroraMigrations(scope, "Migrations", **({"migrations": folder} | PLAIN | properties))
+        assert told in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ REFUSED = [
     (("--template", "index", "--table", ""), "--table '' is not a name", "double quotes"),
     (("--template", "index", "--column", "a.b"), "--column 'a.b' is not a name", "double quotes"),
     (("--template", "rename", "--type", ""), "--type '' can't be written into a file", "leave it out"),
-    (("--template", "backfill", "--batches", "0"), "--batches 0 is none or too many", "1 to 1000"),
+    (("--template", "backfill", "--batches", "0"), "--batches must be from 1 to 1000, not 0", "a few seconds"),
     (("--partitioned",), "--partitioned: only used with a template", "--template"),
     ((*NOT_NULL, "--partitioned"), "The template not-null doesn't take --partitioned", "It takes --table, --column"),
     ((*INDEX, "--partition", "a b"), "--partition 'a b' is not a name", "double quotes"),

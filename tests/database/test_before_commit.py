@@ -6,6 +6,7 @@ import pytest
 
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.catalog.effects import Rows
+from aurora_migrations.engine.catalog.facts import same
 from aurora_migrations.engine.errors import VerificationFailed
 from tests.database.helpers import applied, apply, exists, labels, roll_back
 from tests.database.replayed import Replayed
@@ -240,3 +241,54 @@ def test_the_comparison_does_not_depend_on_what_the_file_leaves_in_its_session(
     migrations.write("002_b.sql", "CREATE TABLE b (id int);\nDEALLOCATE ALL;")
     migrations.write("003_c.sql", "CREATE TABLE c (id int);\nPREPARE p AS SELECT 1;")
     assert labels(run(database, migrations)) == ["001", "002", "003"]
+
+
+def test_a_role_whose_names_are_in_another_schema_makes_what_the_replay_made_in_public(
+    database: Database, migrations: Migrations
+):
+    migrations.write("001_a.sql", "CREATE SCHEMA IF NOT EXISTS app;")
+    migrations.write("002_b.sql", "CREATE TABLE a (id int PRIMARY KEY);\nCREATE INDEX i ON a (id);")
+    migrations.write(
+        "003_c.sql", "CREATE TABLE b (id int REFERENCES a);\nDROP INDEX i;\nCREATE TABLE public.c (id int);"
+    )
+    source = Replayed(migrations, database)
+    database.execute(f"ALTER DATABASE {database.name} SET search_path = app")
+    assert labels(apply(database, migrations, source=source)) == ["001", "002", "003"]
+    assert database.query("SELECT count(*) FROM app.b") == [(0,)]
+    migrations.write("004_d.sql", "CREATE TABLE IF NOT EXISTS d (id int);")
+    source = Replayed(migrations, database)
+    database.execute("CREATE TABLE app.d (id bigint)")
+    with pytest.raises(VerificationFailed, match=r"column public\.d\.id: expected integer, found bigint"):
+        apply(database, migrations, source=source)
+
+
+def test_how_a_database_writes_values_makes_no_difference(database: Database, migrations: Migrations):
+    migrations.write(
+        "001_a.sql",
+        "CREATE TABLE a (i interval DEFAULT '1 day 2 hours', f float8 DEFAULT 0.1 + 0.2, b bytea DEFAULT '\\x00ff',"
+        " d date DEFAULT '2024-01-02', CHECK (f < 1.1::float8));\nCREATE VIEW v AS SELECT i, f FROM a;",
+    )
+    source = Replayed(migrations, database)
+    settings = {"quote_all_identifiers": "on", "intervalstyle": "iso_8601", "extra_float_digits": "-3"}
+    for name, value in {**settings, "bytea_output": "escape", "datestyle": "'German, DMY'"}.items():
+        database.execute(f"ALTER DATABASE {database.name} SET {name} = {value}")
+    assert labels(apply(database, migrations, source=source)) == ["001"]
+
+
+def test_limits_that_a_file_sets_are_not_those_of_the_comparison(database: Database, migrations: Migrations):
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);\nSET statement_timeout = '1ms';")
+    assert labels(run(database, migrations)) == ["001"]
+
+
+def test_a_database_in_another_time_zone_has_the_same_constants(database: Database, migrations: Migrations):
+    migrations.write(
+        "001_a.sql",
+        "CREATE TABLE a (at timestamptz DEFAULT '2024-01-01 00:00') PARTITION BY RANGE (at);\n"
+        "CREATE TABLE a1 PARTITION OF a FOR VALUES FROM ('2024-01-01') TO ('2024-07-01');",
+    )
+    source = Replayed(migrations, database)
+    database.execute(f"ALTER DATABASE {database.name} SET timezone = 'America/Sao_Paulo'")
+    assert labels(apply(database, migrations, source=source)) == ["001"]
+    text = "FOR VALUES FROM ('2024-01-01 00:00:00+00') TO ('2024-07-01 00:00:00+00')"
+    assert same(text, text.replace("01-01 00", "01-01 03"), same_major=True)
+    assert not same(text, text.replace("01-01 00", "01-03 00"), same_major=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psycopg
+import pytest
 
 from aurora_migrations.compiler.check import check
+from aurora_migrations.embedded.binaries import Installation
 from aurora_migrations.engine import discover
 from aurora_migrations.replay import cache
 from aurora_migrations.replay.history import replay
@@ -161,21 +161,19 @@ def test_stand_ins_have_the_functions_of_the_extensions(migrations: Migrations, 
     assert "function" not in kinds, "members of an extension are none of the file's objects"
 
 
-def test_server_of_ones_own_is_left_as_it_was(migrations: Migrations, replay_folder: Path) -> None:
+@pytest.mark.parametrize("on", servers.available(), ids=lambda found: f"postgres{found.major}")
+def test_server_of_ones_own_is_left_as_it_was(migrations: Migrations, on: Installation) -> None:
     everything = "SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles ORDER BY 1"
-    with servers.started(servers.available()[0]) as own, psycopg.connect(own.url(), autocommit=True) as connection:
+    with servers.started(on) as own, psycopg.connect(own.url(), autocommit=True) as connection:
         before = connection.execute(everything).fetchall()
         migrations.write(
             "1_a.sql", "CREATE TABLE a (id int);\nGRANT SELECT ON a TO nobody_yet;\nCREATE ROLE made_here;"
         )
-        found = replay(check(discover(migrations.dir)), own.url())
-        assert (found.problem, found.major, found.replayed) == (None, own_major(own.version), 1)
+        found = replay(check(discover(migrations.dir)), own.url(), wants_schema=True)
+        assert (found.problem, found.major, found.replayed) == (None, on.major, 1)
+        assert "CREATE TABLE public.a" in str(found.schema)
         assert connection.execute(everything).fetchall() == before
         migrations.write("2_b.sql", "CREATE DATABASE somebody_elses;")
         found = replay(check(discover(migrations.dir)), own.url())
         assert "whole server" in outcomes(found)["2_b.sql"].unreplayed
         assert connection.execute(everything).fetchall() == before
-
-
-def own_major(version: str) -> int:
-    return int(version.partition(".")[0])

@@ -9,7 +9,7 @@ from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.replay import server as replay_server
 from tests.cli.conftest import Call, calling
 from tests.cli.test_schemas import fits
-from tests.servers import Migrations
+from tests.servers import Database, Migrations
 
 
 @pytest.fixture
@@ -117,3 +117,26 @@ def test_wrong_url_of_a_server_is_an_error(history: Migrations, call: Call) -> N
     assert answer.code == 1
     assert answer.err.strip().startswith("DatabaseUnreachable")
     assert "secret" not in answer.err
+
+
+def test_run_on_a_database_uses_what_is_known_and_says_what_is_not(
+    migrations: Migrations, call: Call, database: Database
+) -> None:
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("002_b.sql", "CREATE TABLE IF NOT EXISTS b (id int);")
+    migrations.write("003_c.sql", "CREATE TABLE c (id int);")
+    answer = call("run", "001", "--database-url", database.url)
+    assert answer.code == 0
+    assert "What 001_a.sql did wasn't compared with a replay" in answer.err
+    assert call("check").code == 0
+    answer = call("run", "001", "--database-url", database.url)
+    assert "compared" not in answer.err, "nothing was applied"
+    database.execute("CREATE TABLE b (id bigint)")
+    answer = call("run", "--database-url", database.url)
+    assert answer.code == 1
+    assert "VerificationFailed" in answer.err
+    assert "public.b.id" in answer.err
+    database.execute("DROP TABLE b")
+    answer = call("run", "--database-url", database.url)
+    assert answer.code == 0
+    assert "compared" not in answer.err

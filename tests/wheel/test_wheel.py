@@ -178,6 +178,15 @@ def test_the_command_works_in_a_project_with_packages_of_the_same_names(base: In
     assert public.returncode == 0, public.stderr
 
 
+def test_a_repository_of_ones_own_is_begun_with_the_wheel(base: Installed, tmp_path: Path) -> None:
+    begun = base.python(f"import os; os.chdir({str(tmp_path)!r}); {MAIN}", "init", "--project", "shop")
+    assert (begun.returncode, begun.stderr) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} >= {"cdk.json", "app.py", "migrations"}
+    synthesised = base.call("synth")
+    assert synthesised.returncode == 1
+    assert 'pip install "aurora-migrations[cdk]"' in synthesised.stderr
+
+
 def test_what_an_extra_is_for_says_so_where_it_is_missing(base: Installed) -> None:
     said = base.call("run", "--local")
     assert said.returncode == 1

@@ -49,6 +49,10 @@ NOT_RUN = {
     "aurora-migrations up": "as `make up`",
     "make clean": "would remove the set-up that this runs in",
     "make test": "runs this",
+    "aurora-migrations adopt": "needs another tool's history; tests/database/test_coming_from.py runs that page",
+    "aurora-migrations baseline": "needs a database made by hand; tests/database/test_dump.py does the same",
+    'aurora-migrations new "shop" --from-dump': "needs a dump; tests/database/test_dump.py does the same",
+    "pg_dump ": "isn't part of the product; tests/database/test_dump.py calls it",
 }
 # Exit code 2: nobody is there to confirm it.
 ASKS = ("aurora-migrations rollback 017", "aurora-migrations resolve 018", "aurora-migrations cancel")

@@ -303,9 +303,9 @@ _QUERIES = {
     ),
     "verify": _Query(
         "verify",
-        "Checks every table that the applied migrations touch, or that TARGET touches: does it exist, how many rows, "
-        "are its indexes valid; and every lasting expectation. Changes nothing. Exits with 1 if "
-        "something is wrong.",
+        "Compares the database with what the applied migrations, or TARGET, make of an empty one: tables, columns, "
+        "indexes, constraints, views, functions and all else; shows the rows and indexes of their tables; and checks "
+        "every lasting expectation. Changes nothing. Exits with 1 if something is wrong.",
         ("verify 017 --env dev", "verify --database-url postgresql://app:secret@localhost/shop"),
         _read_verify,
         _show_verify,

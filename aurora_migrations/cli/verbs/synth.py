@@ -17,6 +17,7 @@ from aurora_migrations.engine import MigratorError
 if TYPE_CHECKING:
     import aws_cdk as cdk
 
+    from aurora_migrations.cdk.config import Environment
     from aurora_migrations.cdk.functions import Package
 
 _OUT = "aurora-migrations.out"
@@ -36,8 +37,16 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     out = Path(arguments.out)
     try:
+        from aurora_migrations.cdk.config import SettingsError, read_context, read_environments
+
+        try:
+            context = read_context(project.root() / "cdk.json")
+            name = context.get("project")
+            environments = read_environments(context.get("environments"), arguments.environment, name)
+        except SettingsError as error:
+            raise PackagingError(str(error)) from error
         package = _write_package(arguments.migrations, out)
-        templates = _write_templates(arguments.environment, out, package.name)
+        templates = _write_templates(environments, name, out, package.name)
     except ModuleNotFoundError as error:
         problem = f'{error.name} isn\'t installed here: pip install "aurora-migrations[cdk]"'
     except (PackagingError, OSError) as error:
@@ -45,10 +54,8 @@ def main(argv: Sequence[str]) -> int:
     except MigratorError as error:
         return options.fail(error, "check", arguments, options.execution_name())
     else:
-        if isinstance(templates, list):
-            _report(arguments.output, package, templates)
-            return 0
-        problem = templates
+        _report(arguments.output, package, templates)
+        return 0
     if arguments.output == "json":
         print_json({"ok": False, "problems": problem.splitlines()})
     else:
@@ -70,20 +77,16 @@ def _write_package(migrations: Path, out: Path) -> Path:
     return path
 
 
-def _write_templates(chosen: str | None, out: Path, key: str) -> list[Path] | str:
-    """Writes the templates; returns their paths, or what is wrong with the settings."""
+def _write_templates(environments: Sequence[Environment], owner: str | None, out: Path, key: str) -> list[Path]:
+    """Writes the templates of a project's environments; returns their paths."""
     import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
 
     import aws_cdk as cdk  # isort: skip
     from aws_cdk import aws_lambda as lambda_  # isort: skip
     from aws_cdk import aws_s3 as s3  # isort: skip
 
-    from aurora_migrations.cdk.app import first_mistake, read_context
-    from aurora_migrations.cdk.config import read_environments
     from aurora_migrations.cdk.functions import Package
     from aurora_migrations.cdk.stack import MigrationsStack
-
-    written: list[Path] = []
 
     def package(stack: cdk.Stack) -> Package:
         bucket = cdk.CfnParameter(stack, _BUCKET, type="String", description=f"The S3 bucket that has {key}.")
@@ -91,25 +94,19 @@ def _write_templates(chosen: str | None, out: Path, key: str) -> list[Path] | st
         code = lambda_.Code.from_bucket(s3.Bucket.from_bucket_name(stack, "Packages", bucket.value_as_string), key)
         return Package(code, lambda_.Runtime.PYTHON_3_14, lambda_.Architecture.ARM_64)
 
-    def write() -> None:
-        context = read_context(project.root() / "cdk.json")
-        name = context.get("project")
-        app = cdk.App(outdir=str(out / "assembly"), analytics_reporting=False)
-        for found in read_environments(context.get("environments"), chosen, name):
-            command = (
-                f"aws cloudformation deploy --stack-name {found.stack} --template-file {found.stack}.template.json"
-            )
-            settings = found.model_copy(update={"deploy": command})
-            synthesizer = cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False)
-            stack = MigrationsStack(app, settings, package, name, synthesizer=synthesizer)
-            written.append(out / f"{stack.stack_name}.template.json")
-        app.synth()
-        for path in written:
-            shutil.copyfile(out / "assembly" / path.name, path)
-        shutil.rmtree(out / "assembly")
-
-    mistake = first_mistake(write)
-    return written if mistake is None else mistake
+    written = []
+    app = cdk.App(outdir=str(out / "assembly"), analytics_reporting=False)
+    for found in environments:
+        command = f"aws cloudformation deploy --stack-name {found.stack} --template-file {found.stack}.template.json"
+        settings = found.model_copy(update={"deploy": command})
+        synthesizer = cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False)
+        stack = MigrationsStack(app, settings, package, owner, synthesizer=synthesizer)
+        written.append(out / f"{stack.stack_name}.template.json")
+    app.synth()
+    for path in written:
+        shutil.copyfile(out / "assembly" / path.name, path)
+    shutil.rmtree(out / "assembly")
+    return written
 
 
 def _report(output: str, package: Path, templates: Sequence[Path]) -> None:

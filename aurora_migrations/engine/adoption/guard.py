@@ -8,14 +8,12 @@ import contextlib
 from dataclasses import replace
 
 from aurora_migrations.engine.adoption.histories import Row, find_all, read_place, read_rows
-from aurora_migrations.engine.adoption.matching import find_files, listed
+from aurora_migrations.engine.adoption.matching import find_files, listed, wrong_checksums
 from aurora_migrations.engine.adoption.tools import TOOLS
 from aurora_migrations.engine.errors import InsufficientPrivilege, InvalidInput, MigrationMissing, NextCommand
 from aurora_migrations.engine.history import State
 from aurora_migrations.engine.migrations import Package
 from aurora_migrations.engine.postgres.session import Session
-
-_LONG = 8  # digits of a number that two unrelated migrations don't have by chance: a date
 
 
 def check_foreign_histories(session: Session, state: State) -> None:
@@ -60,14 +58,17 @@ def check_not_applied_by_others(session: Session, state: State, package: Package
         rows: tuple[Row, ...] = ()
         with contextlib.suppress(InsufficientPrivilege):
             rows = tuple(read_rows(session, history.tool, history.place))
-        files = find_files(replace(history, rows=rows), package)
-        same = [row for row in rows if row.key in files and (row.name or len(row.number or "") >= _LONG)]
+        read = replace(history, rows=rows)
+        files = find_files(read, package)
+        # Drizzle's rows have nothing but a checksum.
+        others = {row.key for _, row in wrong_checksums(read, files)} if history.tool.by_order else set()
+        same = [row for row in rows if row.key in files and row.key not in others]
         if same:
             row = same[-1]
             raise InvalidInput(
                 f"{history.tool.name} has applied {row.key} here, which is {files[row.key].name}: it would run again.",
                 cause=f"The database has {history.tool.name}'s history ({history.source}), which wasn't adopted.",
                 solution="Adopt it: that records what is applied, after a proof, and runs nothing. If these are other "
-                "migrations, give them other names.",
+                "migrations, give them other numbers.",
                 next_command=NextCommand("adopt"),
             )

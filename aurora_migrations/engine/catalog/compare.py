@@ -51,18 +51,34 @@ class Deviation:
         return _shown(expected, start), _shown(found, start)
 
 
-def deviations(expected: Facts, gone: Iterable[Key], found: Facts, same_major: bool) -> Iterator[Deviation]:
+def moved(facts: Facts, schema: str) -> Facts:
+    """Facts as if a schema were called `public`: a replay makes there what a role with another search_path makes in
+    another schema. Empty for `public` itself."""
+    if schema == "public":
+        return {}
+    name = re.compile(rf'(?<![\w".]){re.escape(schema)}\.')
+    return {
+        (kind, name.sub("public.", identity)): name.sub("public.", definition)
+        for (kind, identity), definition in facts.items()
+    }
+
+
+def deviations(
+    expected: Facts, gone: Iterable[Key], found: Facts, same_major: bool, elsewhere: Mapping[Key, str] | None = None
+) -> Iterator[Deviation]:
     """Where a database isn't as expected: facts that are missing or different, and those that should be gone.
 
     Args:
         found: of the objects concerned; where the major versions differ, it should hold all facts of their tables, as
             names that PostgreSQL makes up may differ, and an object is then found by its definition.
         same_major: whether the expectations are of a server of the same major version.
+        elsewhere: the same facts, `moved`; what is as expected there, is.
     """
+    other = elsewhere or {}
     differing = {
-        key: Deviation(key, definition, found.get(key))
+        key: Deviation(key, definition, found.get(key, other.get(key)))
         for key, definition in expected.items()
-        if key not in found or not same(definition, found[key], same_major)
+        if not any(key in facts and same(definition, facts[key], same_major) for facts in (found, other))
     }
     for key, each in differing.items():
         if each.found is None:
@@ -73,7 +89,7 @@ def deviations(expected: Facts, gone: Iterable[Key], found: Facts, same_major: b
             if any(table and table.found is None for table in tables):
                 continue  # with its table
         yield each
-    yield from (Deviation(key, None, found[key]) for key in gone if key in found)
+    yield from (Deviation(key, None, found[key]) for key in gone if key in found and (not other or key in other))
 
 
 def owners(key: Key, definition: str) -> set[str]:

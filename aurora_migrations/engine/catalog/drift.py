@@ -11,7 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from aurora_migrations.engine.catalog.change import Change
-from aurora_migrations.engine.catalog.compare import INDEXED, INDEXES, TABLES, Deviation, deviations, is_ignored, owners
+from aurora_migrations.engine.catalog.compare import (
+    INDEXED,
+    INDEXES,
+    TABLES,
+    Deviation,
+    deviations,
+    is_ignored,
+    moved,
+    owners,
+)
 from aurora_migrations.engine.catalog.facts import Facts, Key
 from aurora_migrations.engine.catalog.mend import mend
 from aurora_migrations.engine.options import Ignored
@@ -65,17 +74,27 @@ class Drift:
     unexpected: tuple[str, ...]  # objects that no migration has made
 
 
-def find_drift(expected: Expected, found: Facts, same_major: bool, building: Iterable[str] = ()) -> Drift:
-    """Compares all facts of a database with those expected. `building` are indexes that a session builds right now."""
+def find_drift(
+    expected: Expected, found: Facts, same_major: bool, building: Iterable[str] = (), schema: str = "public"
+) -> Drift:
+    """Compares all facts of a database with those expected. `building` are indexes that a session builds right now;
+    `schema` is where the database's own names without a schema are, see `moved`."""
+    elsewhere = moved(found, schema)
     at_work, facts = set(building), expected.facts
     findings = []
-    for each in deviations(facts, (), found, same_major):
+    for each in deviations(facts, (), found, same_major, elsewhere):
         if is_ignored(each.key, expected.ignored) or (each.key[1] in at_work and _is_unfit(each.found)):
             continue
         of_constraint = ("constraint", _constraint_of(each)) in facts
         findings.append(Finding(each, expected.since[each.key], mend(each, of_constraint)))
     findings += _unfit_indexes(expected, found, at_work)
-    return Drift(len(facts), tuple(findings), tuple(_unexpected(facts, found)))
+    return Drift(
+        len(facts),
+        tuple(findings),
+        tuple(
+            _unexpected(facts, {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)})
+        ),
+    )
 
 
 def _unfit_indexes(expected: Expected, found: Facts, building: set[str]) -> Iterator[Finding]:
@@ -101,6 +120,11 @@ def _unexpected(expected: Facts, found: Facts) -> Iterator[str]:
         )
         if not constraint and not any(owner in others for owner in of) and key != ("schema", "public"):
             yield " ".join(key)
+
+
+def _is_there(key: Key, text: str, facts: Facts, schema: str) -> bool:
+    """Whether a fact is expected in the schema `public`, and is in the one that stands for it here."""
+    return any(other in facts for other in moved({key: text}, schema))
 
 
 def _tables(names: set[str]) -> list[Key]:

@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored
+from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored, moved
 from aurora_migrations.engine.catalog.facts import Facts, comment_on, facts_of, parts_of, query
 from aurora_migrations.engine.catalog.parts import OUTSIDE
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.postgres.protocol import Command, Row
+from aurora_migrations.engine.postgres.session import Server
 from aurora_migrations.engine.script import Job, Statement
 
 # Statements that may do what can't be seen in them.
@@ -78,14 +79,14 @@ class Effects:
     warnings: tuple[str, ...] = ()
 
 
-def commands_for(job: Job, major: int) -> list[Command]:
+def commands_for(job: Job, server: Server) -> list[Command]:
     """What to read of a file's effects, in its transaction and after `OURS`; nothing where no replay has shown any."""
     change = job.script.change
     if change is None:
         return []
-    writes = writes_rows(job, major)
+    writes = writes_rows(job, server.major)
     keep = prepares_nothing(job)
-    facts = [query(change.keys, keep)] if change.keys else []
+    facts = [query(change.keys, keep, server.schema)] if change.keys else []
     return [*(facts or [_NOTHING]), *([Command(_ROWS, (), keep)] if writes else [])] if facts or writes else []
 
 
@@ -97,16 +98,20 @@ def writes_rows(job: Job, major: int) -> bool:
     return one and any(each.kind in _WRITING for each in script.statements)
 
 
+def may_set_limits(job: Job) -> bool:
+    """Whether the file may have left timeouts of its own, which are none of ours."""
+    return any(each.kind == "VariableSetStmt" or each.kind in _DYNAMIC for each in job.script.statements)
+
+
 def prepares_nothing(job: Job) -> bool:
     """Whether a file certainly leaves no prepared statement in the session, and removes none of ours."""
     return not any(each.kind in _PREPARING for each in job.script.statements)
 
 
-def judge(job: Job, answers: Sequence[Sequence[Row]], major: int, read_all: Callable[[], Facts]) -> Effects:
+def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: Callable[[], Facts]) -> Effects:
     """What a file did, by the answers to its commands.
 
     Args:
-        major: the server's major version.
         read_all: reads all facts of the database; only called where names made up by PostgreSQL may differ.
 
     Raises:
@@ -115,10 +120,11 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], major: int, read_all: Call
     """
     change, ignored = job.script.change, job.script.options.ignore
     assert change is not None
-    found, same_major = facts_of(answers[0]), job.replayed_on == major
+    found, same_major = facts_of(answers[0]), job.replayed_on == server.major
 
     def compare() -> list[Deviation]:
-        differing = deviations(change.expected, change.dropped, found, same_major)
+        elsewhere = moved(found, server.schema)
+        differing = deviations(change.expected, change.dropped, found, same_major, elsewhere)
         return [each for each in differing if not is_ignored(each.key, ignored)]
 
     differing = compare()

@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
 from functools import cache
 
 from aurora_migrations.engine.catalog.parts import OUTSIDE, PARTS, Part
@@ -31,6 +32,8 @@ _QUALIFIED = re.compile(QUALIFIED)
 _PART = re.compile(_IDENTIFIER)
 _NAME = re.compile(rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*")
 _QUERY = re.compile(r"query [0-9a-f]{32}")
+_TIME = re.compile(r"(?<=')\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00(?=')")
+_MOST_APART = timedelta(hours=15)  # of two time zones, and an hour for summer
 _EXPRESSION = re.compile("\x01(.*?)\x02", re.DOTALL)
 _HAS_QUERY = re.compile(r"\bselect\b", re.IGNORECASE)
 
@@ -58,9 +61,14 @@ def comment_on(identity: str) -> Key:
 
 def same(expected: str, found: str, same_major: bool) -> bool:
     """Whether two definitions are one. `same_major`: whether both servers are of the same major version."""
-    if expected == found or same_major:
-        return expected == found
-    return _QUERY.sub("query", expected) == _QUERY.sub("query", found)
+    if expected == found:
+        return True
+    if not same_major:
+        expected, found = _QUERY.sub("query", expected), _QUERY.sub("query", found)
+    # A constant with a time zone is what the file says in the time zone of its session: databases have different ones.
+    times = [[datetime.fromisoformat(each) for each in _TIME.findall(text)] for text in (expected, found)]
+    apart = (abs(one - other) for one, other in zip(*times, strict=False))
+    return _TIME.sub("", expected) == _TIME.sub("", found) and all(each <= _MOST_APART for each in apart)
 
 
 # The schemas that are read; of some objects, those of each, with its name. `$1` are JSON pairs of schema and name.
@@ -101,10 +109,11 @@ _KINDS = {kind: part for part in PARTS for kind in part.kinds}
 _LONGEST_FIRST = sorted(_KINDS, key=len, reverse=True)
 
 
-def query(keys: Collection[Key] | None = None, keep: bool = False) -> Command:
+def query(keys: Collection[Key] | None = None, keep: bool = False, schema: str = "public") -> Command:
     """The query for all facts, or for those with these keys; it also returns others of the same objects. It needs
     `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them. `keep`: see
-    `Command`; there are few different queries, as they depend on the kinds of keys only."""
+    `Command`; there are few different queries, as they depend on the kinds of keys only. `schema`: where what is wanted
+    of the schema `public` may be, too."""
     if keys is None:
         return Command(_query(PARTS, limited=False, comments=True))
     kinds = {key: comment_on(key[1])[0] if key[0] == "comment" else key[0] for key in keys}
@@ -112,6 +121,8 @@ def query(keys: Collection[Key] | None = None, keep: bool = False) -> Command:
     comments = any(kind == "comment" for kind, _ in keys)
     names = sorted({container(key) for key, kind in kinds.items() if _KINDS[kind].limited_by})
     pairs = [parts_of(name) for name in names]
+    if schema != "public":
+        pairs += [[*parts_of(schema), name] for where, name in pairs if where == "public"]
     sql = _query(tuple(part for part in PARTS if part in parts), limited=True, comments=comments)
     return Command(sql, [json.dumps(pairs, ensure_ascii=False)], keep)
 

@@ -58,6 +58,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds, between two polls
 _OURS = (
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
     "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true), "
+    # Of these depends how PostgreSQL writes a definition.
+    "pg_catalog.set_config('quote_all_identifiers', 'off', true), pg_catalog.set_config('bytea_output', 'hex', true), "
+    "pg_catalog.set_config('intervalstyle', 'postgres', true), pg_catalog.set_config('extra_float_digits', '1', true), "
     "pg_catalog.set_config('row_security', 'off', true)"  # an error, where a policy would hide rows of the history
 )
 OURS = Command(_OURS)
@@ -108,6 +111,7 @@ class Server:
     version: str
     database: str
     user: str
+    schema: str = "public"  # where names without a schema are created, unless a file sets another; quoted
 
     @property
     def major(self) -> int:
@@ -219,12 +223,16 @@ class Session:
     def _read_server(self) -> Server:
         sql = """
             SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),
-                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
+                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user,
+                   pg_catalog.quote_ident(pg_catalog.current_schema()), pg_catalog.current_setting('search_path')
         """
-        ((pid, recovery, version, database, user),) = self.execute(Command(sql))[0]
+        ((pid, recovery, version, database, user, schema, path),) = self.execute(Command(sql))[0]
         if pid != str(self.wire.connection.pgconn.backend_pid):
             raise pooler_found()
-        return Server(int(pid), recovery == "t", str(version), str(database), str(user))
+        # A schema of the path may be made by a migration only.
+        named = (each.strip() for each in str(path).split(","))
+        schema = schema or next((each for each in named if each not in ("", '"$user"')), "public")
+        return Server(int(pid), recovery == "t", str(version), str(database), str(user), schema)
 
 
 def ours_and_limits(lock_timeout: int, statement_timeout: int) -> Command:

@@ -47,7 +47,7 @@ _INDEXES = """
       FROM tree t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
      ORDER BY t.root, i.indexrelid::pg_catalog.regclass::pg_catalog.text
 """
-# Which of several invalid ones on a table it builds, the view doesn't say while it is being made.
+# While an index is being made, the view doesn't name it; so all invalid ones of its table count.
 _BUILDING = """
     SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
       FROM pg_catalog.pg_stat_progress_create_index b

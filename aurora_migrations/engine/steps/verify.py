@@ -143,8 +143,12 @@ def _milliseconds_since(start: str) -> float | None:
 
 
 def verify(step: Step) -> Verification:
-    """Inspects what the execution has touched, or what its input names. VerificationFailed: a table that must exist
-    doesn't, an index can't be used, a lasting expectation isn't met, or something isn't applied."""
+    """Inspects what the execution has touched, or what its input names, and compares the catalogue.
+
+    Raises:
+        VerificationFailed: the catalogue isn't what the migrations make, an index can't be used, a lasting expectation
+            isn't met, or something isn't applied.
+    """
     package, action = step.source.package, step.input.action
     with read_only_session(step, "verify") as session:
         state = read_state(session)
@@ -224,9 +228,11 @@ def _read_drift(step: Step, session: Session, outlines: Mapping[int, Outline], s
         found = read_facts(session)
     except LockTimeout:  # PostgreSQL writes no definition of a table that is locked exclusively
         return _Catalogue(unknown=expected.unknown, why_not="another session holds a lock on a table")
-    drift = find_drift(expected, found, source.replayed_on == session.server.major)
+    server = session.server
+    same_major, schema = source.replayed_on == server.major, server.schema
+    drift = find_drift(expected, found, same_major, schema=schema)
     if drift.findings:
-        drift = find_drift(expected, found, source.replayed_on == session.server.major, read_building(session))
+        drift = find_drift(expected, found, same_major, read_building(session), schema)
     if drift.findings and (find_holder(session) is not None or read_state(session) != state):
         return _Catalogue(unknown=expected.unknown, why_not="another run is at work")
     return _Catalogue(drift, expected.unknown, compared=True)

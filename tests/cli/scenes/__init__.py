@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tests.cli.conftest import Answer
-from tests.cli.scenes import asked, cloud, connection, contention, history, imported, package, sql, stopping
+from tests.cli.scenes import adopted, asked, cloud, connection, contention, history, imported, package, sql, stopping
 from tests.cli.stage import Stage
 
 Scene = tuple[str, Callable[[Stage], Answer]]
@@ -22,5 +22,5 @@ SCENES: dict[str, Sequence[Scene]] = {
     **sql.SCENES,
     **stopping.SCENES,
     **cloud.SCENES,
-    "InvalidFile": [*asked.FILES, *imported.FILES, *cloud.FILES],
+    "InvalidFile": [*asked.FILES, *imported.FILES, *adopted.FILES, *cloud.FILES],
 }

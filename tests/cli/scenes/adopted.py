@@ -53,6 +53,10 @@ def _same_names(stage: Stage) -> Answer:
     return stage.sql(f"{knex}; INSERT INTO knex_migrations (name) VALUES ('001_users.js')").on("run")
 
 
+def _asked(stage: Stage, **asked: object) -> Answer:
+    return stage.refused(errors.InvalidInput, asked)
+
+
 INPUT = [
     ("no tool has kept a history", lambda s: s.on("adopt")),
     ("a tool has applied nothing", lambda s: s.sql(DBMATE).on("adopt")),
@@ -74,6 +78,10 @@ INPUT = [
     ("a migration to record is partly in", _unfinished),
     ("a tool has applied the same migrations", _same_names),
     ("a package wasn't replayed", lambda s: s.refused(errors.InvalidInput, {"action": "baseline", "target": "2"})),
+    ("an input has a table where none is used", lambda s: _asked(s, action="baseline", target="1", table="a")),
+    ("an input accepts what nobody compares", lambda s: _asked(s, action="plan", accept=["public.users"])),
+    ("an input accepts a text", lambda s: _asked(s, action="adopt", accept="public.users")),
+    ("a baseline has no target", lambda s: _asked(s, action="baseline")),
     # ---- dumps ----
     ("there is no such dump", lambda s: s.call("new", "shop", "--from-dump", "dump.sql")),
     ("a dump isn't text", lambda s: _dump(s, b"PGDMP\x01\x0f")),
@@ -102,4 +110,8 @@ MISSING = [("another tool has gone on since its history was adopted", _gone_on)]
 PRIVILEGE = [("the role may not lock another tool's table", _may_not_lock)]
 CANCELLED = [
     ("an adoption isn't confirmed", lambda s: _by_dbmate(s.types("no"), "001", "002").on("adopt")),
+]
+FILES = [
+    ("a file to record is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("baseline", "3")),
+    ("a file to record fails by itself", lambda s: s.write(f003_c="DROP TABLE nothing;\n").on("baseline", "3")),
 ]

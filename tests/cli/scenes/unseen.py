@@ -7,11 +7,17 @@ _TAMPERED = "somebody has changed the history by hand; each text is shown by tes
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
 _MEANWHILE = "another tool's run that ends in the moment between two reads of its table"
+_TRIED = "no error that ends a command: a hazard, or the file is proven in another way; see tests/replay/"
 UNSEEN = {
     "adoption/files.py read_bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "cli/verbs/replay.py _write _unwritable": "a file without the right to write to it: root writes all the same",
+    "replay/down.py run_within file_error": _TRIED,
+    "replay/down.py run_within file_error 2": _TRIED,
+    "replay/history.py _stop_if_interrupted cancelled": "Ctrl-C within a trial; the message is that of any Ctrl-C",
     "replay/history.py may_begin raise_if_pressed": "only in a program that handles Ctrl-C itself; a verb ends at once",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
+    "replay/expectations.py expect InvalidInput": "a machine without the embedded PostgreSQL; the message has "
+    "the reason that `check` shows",
     "engine/adoption/adopt.py _changed_meanwhile AnotherRunInProgress": _MEANWHILE,
     "engine/adoption/adopt.py _record _changed_meanwhile": _MEANWHILE,
     "engine/adoption/adopt.py _records PackageChanged": "a file that is written to within the milliseconds in which it "

@@ -52,6 +52,9 @@ class Stack:
         Raises:
             DeploymentFailed: what was deployed before is deployed again.
         """
+        if not self.custom_resources:  # nothing can fail
+            deploy_package(package)
+            return
         before = _current_package()
         try:
             self._move("UPDATE", package, invoke)

@@ -26,6 +26,7 @@ from aurora_migrations.engine import MigratorError, Session, interrupts
 from aurora_migrations.engine.adoption.adopt import Wanted, adopt, plan_adoption
 from aurora_migrations.engine.adoption.proof import Difference, Expect, check_accepted, expectations_of
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
+from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.engine.plan import version_of
 from aurora_migrations.engine.script import Source
 from aurora_migrations.replay.expectations import expect_by_replay
@@ -140,7 +141,7 @@ def _remotely(arguments: argparse.Namespace, execution: str, wanted: Wanted) -> 
 
 def _expectations(source: Source, activity: Activity) -> Expect:
     """What the files make: as it is known since the package was built, or by replaying them now."""
-    if source.replayed_on is not None:
+    if isinstance(source, Manifest) and source.replayed_on is not None:
         return expectations_of(source)
 
     def show_progress(done: int, count: int, name: str) -> None:
