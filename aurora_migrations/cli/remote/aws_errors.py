@@ -169,7 +169,7 @@ class LocalCloudFailed(CloudError):
 
 
 class ExecutionFailed(CloudError):
-    """An execution ended otherwise than well. Its name is the error's that the state machine ended with."""
+    """An execution failed. Its name is the error's that the state machine ended with."""
 
     next_command = NextCommand("logs")
     cause = "The state machine failed with an error that doesn't come from a migration."

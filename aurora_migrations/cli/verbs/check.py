@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         for file in files:
             lines = [
                 *of_problems(file.problems, "InvalidFile", folder),
-                *of_problems(file.warnings, "allow", folder, "warning"),
+                *of_problems(file.warnings, "warning", folder, "warning"),
                 *of_hazards(file.hazards, folder, refuse),
             ]
             if lines:

@@ -79,7 +79,7 @@ def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequ
         reason = f"{name}: {message}" if name else f"HTTP {error.code} {error.reason}"
         raise LocalCloudFailed(
             f"The local cloud could not deploy: {reason}.",
-            cause="Something in the local cloud itself failed, or another program answers at its address.",
+            cause="The local cloud itself failed, or another program uses its address.",
             solution="End `up` (q or Ctrl-C where it runs), start it again, and deploy again.",
             next_command=NextCommand("deploy"),
         ) from error

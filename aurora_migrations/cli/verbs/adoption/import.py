@@ -83,7 +83,7 @@ def _check_destination(layout: Layout, arguments: argparse.Namespace) -> str | N
     if os.path.realpath(destination) == os.path.realpath(folder):
         raise InvalidInput(
             f"{folder} is the folder to import from and the one to write to.",
-            cause="Each file would lie beside the one that it was made of, and both would run.",
+            cause="Each file would be beside its original, and both would run.",
             solution="Name a new folder for the files with --migrations.",
             next_command=_command(arguments, "--migrations", "DIR"),
         )
@@ -138,7 +138,7 @@ def _is_confirmed(layout: Layout, arguments: argparse.Namespace) -> bool:
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Cancelled(
             "Nothing was written.",
-            cause="The question wasn't answered with yes.",
+            cause="The answer wasn't yes.",
             solution="Answer with yes, or add --yes.",
             next_command=_command(arguments, "--yes"),
         )
