@@ -286,9 +286,9 @@ UNKNOWN = {
         {"1_a.sql": "SELECT 1;", "2_b.up.sql": "SELECT 2;"},
         "looks like the migrations of golang-migrate and of sqlx",
     ),
-    "ours": ({"001_a.sql": "SELECT 1;", "001_a.down.sql": "SELECT 2;"}, "are named as ours already"),
-    "none": ({"a.sql": "SELECT 1;", "001.sql": "SELECT 1;"}, "has the layout of no tool that is known here"),
-    "empty": ({"README.md": ""}, "has the layout of no tool that is known here"),
+    "ours": ({"001_a.sql": "SELECT 1;", "001_a.down.sql": "SELECT 2;"}, "already have the names used here"),
+    "none": ({"a.sql": "SELECT 1;", "001.sql": "SELECT 1;"}, "have the layout of a known tool"),
+    "empty": ({"README.md": ""}, "have the layout of a known tool"),
 }
 
 
