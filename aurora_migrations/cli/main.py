@@ -44,10 +44,10 @@ VERBS = {
     "import": "lay out another tool's migrations as ours",
     "completion": "print a script that completes verbs and options in a shell",
 }
-_MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")
-_MODULES |= dict.fromkeys(("resolve", "cancel"), "resolve")
-_MODULES |= dict.fromkeys(("adopt", "baseline"), "adoption.adopt")
-_MODULES["import"] = "adoption.import"  # the others have their own
+# Modules of several verbs, whose `main` takes the verb; and those that aren't `verbs.VERB`.
+_SHARED = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")
+_SHARED |= dict.fromkeys(("resolve", "cancel"), "resolve") | dict.fromkeys(("adopt", "baseline"), "adoption.adopt")
+_MODULES = _SHARED | {"import": "adoption.import", "build": "packaging.build", "synth": "packaging.synth"}
 _CHANGING = ("run", "rollback", "resolve", "cancel", "adopt", "baseline", "deploy")
 _HELP = """\
 usage: {program} VERB [arguments]
@@ -134,7 +134,7 @@ def _call(arguments: Sequence[str]) -> int:
     gc.enable()
     with output.printable_streams():
         try:
-            code: int = module.main(verb, rest) if verb in _MODULES else module.main(rest)
+            code: int = module.main(verb, rest) if verb in _SHARED else module.main(rest)
             return code
         except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
             return int(stop.code or 0)
@@ -149,7 +149,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 
     module = importlib.import_module(f"aurora_migrations.cli.verbs.{_MODULES.get(verb, verb)}")
     try:
-        module.main(*([verb] if verb in _MODULES else []), [options.DESCRIBE])
+        module.main(*([verb] if verb in _SHARED else []), [options.DESCRIBE])
     except options.Described as described:
         return described.parser
     raise AssertionError(f"{verb} parses nothing")

@@ -107,6 +107,6 @@ def test_examples_name_no_real_account_and_no_real_network() -> None:
 
 
 def test_nothing_of_the_cdk_is_loaded_by_the_command_line() -> None:
-    code = "import sys, aurora_migrations.cli.verbs.build\n"
+    code = "import sys, aurora_migrations.cli.verbs.packaging.build\n"
     code += "sys.exit(any(m.split('.')[0] in ('aws_cdk', 'jsii') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

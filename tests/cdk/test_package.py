@@ -32,7 +32,7 @@ from aurora_migrations.cdk.package import (
     locked,
     zipped,
 )
-from aurora_migrations.cli.verbs.build import missing_for_deploy
+from aurora_migrations.cli.verbs.packaging.build import missing_for_deploy
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.manifest import Manifest
 from tests.paths import ROOT

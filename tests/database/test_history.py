@@ -282,7 +282,7 @@ def test_row_without_the_run_lock_cant_be_written(database, migrations) -> None:
         history_format.upgrade(session)
         intent = history.begin_attempt(session, job)
         with pytest.raises(MigrationFailed, match="lock_holder"):
-            session.execute(intent[3])
+            session.execute(intent[2])
     assert attempts(database) == []
 
 

@@ -61,7 +61,7 @@ def test_command_line_loads_neither_grammar_nor_tables_nor_the_local_server_befo
     verbs = [f"aurora_migrations.cli.verbs.{verb}" for verb in VERBS]
     others = {"postgast", "google", "rich", "boto3", "pydantic", *rooms("embedded", "local", "replay")}
     assert loaded_by("aurora_migrations.cli.main", *verbs) & others == set()
-    reach = loaded_by("aurora_migrations.cli.verbs.build", "aurora_migrations.cli.remote.environment")
+    reach = loaded_by("aurora_migrations.cli.verbs.packaging.build", "aurora_migrations.cli.remote.environment")
     assert "pydantic" not in reach, "only what reads cdk.json needs it"
 
 

@@ -381,7 +381,7 @@ def test_each_batch_is_a_unit_of_its_own(batches: int) -> None:
 def test_texts_are_installed_with_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["aurora_migrations.cli"]
-    texts = [path.name for path in (files("aurora_migrations.cli") / "templates").iterdir()]
+    texts = [path.name for path in (files("aurora_migrations.cli") / "templates").iterdir() if path.is_file()]
     assert sorted(texts) == sorted(
         f"{name.replace('-', '_')}.sql" for name in ("empty", "index-partitioned", *TEMPLATES)
     )

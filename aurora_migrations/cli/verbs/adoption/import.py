@@ -20,7 +20,7 @@ from aurora_migrations.engine.migrations import Package
 _LEFT_OUT_SHOWN = 20  # files of one reason; --output json lists them all
 
 
-def main(verb: str, argv: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     try:
         layout = _lay_out(arguments)

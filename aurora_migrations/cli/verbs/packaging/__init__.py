@@ -1,0 +1,1 @@
+"""Verbs that make what is deployed: `build` the Lambda package, `synth` also the template."""
