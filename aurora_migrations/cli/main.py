@@ -23,7 +23,7 @@ VERBS = {
     "list": "list every migration and its state",
     "status": "show what is applied and pending, and what is running",
     "plan": "show what a run would do, file by file",
-    "verify": "check tables, rows, indexes and lasting expectations",
+    "verify": "compare the database with what its migrations make; check expectations",
     "diff": "compare the schemas of two databases",
     "history": "list every attempt, newest first",
     "rollback": "undo migrations with their down files, newest first",
