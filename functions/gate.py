@@ -99,7 +99,7 @@ def _check(request: Mapping[str, Any], cloud: Cloud) -> bool:
         elif status != "RUNNING":
             reason = _why(found, request)
         elif lasted > request["LimitSeconds"]:
-            reason = f"The run hasn't ended after {lasted / 60:.0f} minutes, and goes on. {_see(request)}"
+            reason = f"The run hasn't ended after {lasted / 60:.0f} minutes, and continues. {_see(request)}"
         elif _is_rolling_back(request["StackId"], cloud):  # the deployment was cancelled meanwhile
             reason = None
         else:

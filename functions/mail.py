@@ -116,7 +116,8 @@ def _verdict(error: MigratorError, run: Run) -> str:
     state = f"{file} was rolled back" if rolled_back else "nothing was changed"
     state = state if unchanged else "what this run has applied so far is complete"
     if isinstance(error, _UNREACHABLE):
-        return f"{_NOW} if the application can't reach the database either; else it can wait until morning: {state}."
+        otherwise = f"otherwise it can wait until morning: {state}."
+        return f"{_NOW} if the application can't reach the database either; {otherwise}"
     if not unchanged and (error.facts.get("file") or isinstance(error, InternalError)):
         return f"{_NOW}: {file} may be partly applied, and the application may be affected."
     if run.key("trigger") == "daily":

@@ -111,7 +111,7 @@ def failure(caught: Failure, run: Run, database: DatabaseState) -> Mail:
     meaning = next((words for name, words in _MEANINGS.items() if caught.error.startswith(name)), "a step failed")
     meaning = _MEANINGS["Sandbox.Timedout"] if caught.why == CUT_OFF else meaning
     meaning += f" in step {caught.step}" if caught.step else ""
-    verdict = f"Can wait until morning if the application works: {meaning}; {database.summary}."
+    verdict = f"{_urgency(database)}: {meaning}; {database.summary}."
     why = layout.cut(without_password(caught.why), _LONGEST_WHY)
     to_do = _after_failure(caught, run)
     what = "Daily check FAILED" if _is_daily(run) else f"{_noun(run)} FAILED"
@@ -135,10 +135,17 @@ def _compose(
         ("Database", [*database.lines, *wrapped(SETTLED)]),
         ("Execution", mail.execution(run, reason, error)),
     ]
-    severity: Severity = "low" if database.is_known else "high"
+    severity: Severity = "low" if database.is_known else "high"  # as `_urgency` puts it
     subject = layout.subject(run.environment, what, details)
     written = Mail(subject, layout.body(verdict, sections), severity, error or NONE)
     return layout.for_chat(written, run.environment, verdict, *to_do, mail.link(run))
+
+
+def _urgency(database: DatabaseState) -> str:
+    """How urgent a failure is, which nobody has described; the beginning of the verdict."""
+    if database.is_known:
+        return "Can wait until morning if the application works"
+    return "Look at this now if the application does not work; otherwise it can wait until morning"
 
 
 def _noun(run: Run) -> str:
@@ -222,12 +229,11 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         what, error = f"{_noun(run)} FAILED", str(end["error"] or "")
         details = "Step Functions ended the execution"
         why = "Step Functions ended the execution for an error in the state machine, often a missing permission. "
-        why += ""
         read = "Read the message on the page of the execution."
         deploy = "Correct what it names; or deploy again, if the state machine and the functions don't match."
         to_do = [read, deploy, *to_do]
     ended = "was stopped" if status == "ABORTED" else "ended early:"
-    verdict = f"Can wait until morning if the application works. The {_noun(run).lower()} {ended} {details}; "
+    verdict = f"{_urgency(database)}. The {_noun(run).lower()} {ended} {details}; "
     verdict += f"{database.summary}."
     if database.at_work:
         wait = "A run is in progress. Watch it until it has ended; a new run would only wait for it:"

@@ -59,7 +59,7 @@ def lay_out(folder: Path, tool: str) -> Layout:
     found = sorted(how.read(folder), key=how.order)
     if not found:
         raise InvalidInput(
-            f"{shown(folder)} holds no migration that {tool} would run.",
+            f"{shown(folder)} has no migration that {tool} would run.",
             cause=f"{tool} looks for {how.looks_for}.",
             solution="Name the folder in which the migrations themselves are, or another tool with --tool.",
         )

@@ -30,14 +30,14 @@ def recognize(folder: Path) -> str:
     sql = [path for path in all_files(folder) if path.suffix.lower() == ".sql"]
     if sql and all(_OURS.fullmatch(path.name) for path in sql):
         raise InvalidInput(
-            f"The migrations in {shown(folder)} are named as ours already.",
+            f"The migrations in {shown(folder)} already have the names used here.",
             cause="Their names are VERSION_description.sql, and they have no other tool's markers.",
             solution="There is nothing to import: use the folder as it is, with --migrations. If another tool runs "
             f"them, say which with --tool: {', '.join(TOOLS)}.",
         )
     raise InvalidInput(
-        f"{shown(folder)} has the layout of no tool that is known here.",
-        cause="It holds no SQL." if not sql else f"It holds {listed([path.name for path in sql])}.",
+        f"{shown(folder)} doesn't have the layout of a known tool.",
+        cause="It contains no SQL." if not sql else f"It contains {listed([path.name for path in sql])}.",
         solution=f"Name the folder in which the migrations themselves are, or say which tool runs them with --tool: "
         f"{', '.join(TOOLS)}.",
     )

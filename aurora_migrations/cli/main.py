@@ -23,7 +23,7 @@ VERBS = {
     "list": "list every migration and its state",
     "status": "show what is applied and pending, and what is running",
     "plan": "show what a run would do, file by file",
-    "verify": "check tables, rows, indexes and lasting expectations",
+    "verify": "compare the database with what its migrations make; check expectations",
     "diff": "compare the schemas of two databases",
     "history": "list every attempt, newest first",
     "rollback": "undo migrations with their down files, newest first",
@@ -121,10 +121,10 @@ def _call(arguments: Sequence[str]) -> int:
 
         from aurora_migrations.engine.diagnostics.redaction import without_password
 
-        shown, verbs = without_password(str(verb))[:60], ", ".join(VERBS)
+        shown = without_password(str(verb))[:60]
         near = difflib.get_close_matches(shown.lower(), VERBS, 1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        print(f"{PROGRAM}: there is no verb {shown!r}.{meant} The verbs: {verbs}", file=sys.stderr)
+        more = f"Did you mean {near[0]!r}?" if near else f"The verbs: {', '.join(VERBS)}"
+        print(f"{PROGRAM}: there is no verb {shown!r}. {more}", file=sys.stderr)
         return 2
     gc.disable()  # what is imported stays: scanning it again and again costs a third of a short run
     module = _load(f"verbs.{_MODULES.get(verb, verb)}")

@@ -58,7 +58,7 @@ _DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
 _NOT_A_QUERY = "a verify file holds queries only (SELECT ...), each with one boolean that must be true"
 _INTO = "INTO would make a table, and a verify file may only read; take INTO out"
 _ONE_COLUMN = "this query has {0} columns; each query of a verify file has one, a boolean that must be true"
-_NO_QUERY = "holds no query, so it would verify nothing; write one (SELECT ...), or delete the file"
+_NO_QUERY = "has no query, so it would verify nothing; write one (SELECT ...), or delete the file"
 _COMMENT_ABOVE = re.compile(rb"(?:--[^\n]*\n[ \t]*)+\Z")
 
 

@@ -29,7 +29,7 @@ ENUM_VALUE = "enum-value-in-its-transaction"
 DOWN_LEAVES, DOWN_FAILS, ROWS = "down-leaves-objects", "down-fails", "fails-on-rows"  # found by a replay
 OWN_RULES: Mapping[str, str] = {
     PASSWORD: "a password in the repository, the package, the history and the server's log",
-    SESSION_STATE: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
+    SESSION_STATE: "if a later unit of the file fails, the next run resumes there, in a new session without it",
     ENUM_VALUE: "PostgreSQL refuses a new value of an enum in the transaction that adds it",
     UNREAD: "PostgreSQL can read the statement but squawk can't, so it wasn't checked for hazards",
     DOWN_LEAVES: "after the migration and its down file, the schema isn't what it was before",
@@ -160,8 +160,8 @@ def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
     for statement in file.statements:
         state = session_state(statement) if statement.start < file.last_unit else None
         if state:
-            message = f"This makes {state}, which is gone if a later part fails and the next run goes on there."
-            help_text = "Use it up within its own BEGIN ... COMMIT, or make a plain table that the last part drops."
+            message = f"This makes {state}, which is gone if a later unit fails and the next run resumes there."
+            help_text = "Use it up within its own BEGIN ... COMMIT, or create a plain table that the last unit drops."
             yield _hazard(file, lines, statement.start, SESSION_STATE, message, help_text)
 
 

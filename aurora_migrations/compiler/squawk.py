@@ -155,7 +155,7 @@ def _run(program: str, folder: Path, in_transaction: bool, limit_s: float) -> li
     except subprocess.TimeoutExpired as error:
         again = "Try again when the machine is less busy; if it lasts, run squawk by hand on the files."
         raise _error(
-            f"squawk was still at work after {limit_s:.0f} s.", "The machine is busy, or it hangs.", again
+            f"squawk was still running after {limit_s:.0f} s.", "The machine is busy, or it hangs.", again
         ) from error
     except OSError as error:
         raise _error(f"squawk can't be started: {error.strerror}.", f"{program} isn't a program here.") from error
@@ -166,7 +166,7 @@ def _run(program: str, folder: Path, in_transaction: bool, limit_s: float) -> li
     if not isinstance(records, list) or not all(map(_is_record, records)):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
         silent = "Its output can't be read; it may be another version, or another program of that name."
-        why = f"Its own words: {words}" if words else silent
+        why = f"Its message: {words}" if words else silent
         raise _error(f"squawk failed with exit code {done.returncode}.", why, f"Install it again: {_INSTALL}")
     return records
 

@@ -25,7 +25,7 @@ from aurora_migrations.engine.script import NontransactionalStatement, Unit
 
 # Of a partitioned table they can't run in a transaction, and only the server knows which is one. They can be repeated.
 _MAY_COMMIT_EACH = {"ReindexStmt": "REINDEX", "ClusterStmt": "CLUSTER"}
-_NESTED = "this BEGIN is inside another block; PostgreSQL would only warn, and go on in the first"
+_NESTED = "this BEGIN is inside another block; PostgreSQL would only warn, and stay in the first"
 _LONE_COMMIT = (
     "there is no BEGIN that this COMMIT ends; take it out, or write `-- migration: transaction = off` at the top "
     "and a BEGIN where the block begins"

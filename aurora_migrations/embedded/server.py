@@ -116,7 +116,7 @@ def start(
     except OSError as error:
         raise ServerError(
             f"The folder {data.parent} can't be made: {error.strerror}.",
-            todo="name another folder, or see to its permissions.",
+            todo="name another folder, or correct its permissions.",
         ) from error
     folder = Folder(place_for(data))
     with locked(folder.lock), signals_held_back():

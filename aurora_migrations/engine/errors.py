@@ -358,7 +358,7 @@ class Deadlock(MigratorError):
     headline = "deadlock"
     retryable = True
     cause = "The file and another session took the same locks in a different order."
-    solution = "Run again."
+    solution = "Run again; if it happens often, at a quieter time."
 
 
 class AnotherRunInProgress(MigratorError):
@@ -480,5 +480,5 @@ class InternalError(MigratorError):
     headline = "internal error"
     next_command = NextCommand("status")
     cause = "A bug in aurora-migrations."
-    solution = "Check the status, then run again. If it happens again, report it."
+    solution = "Run again; if it fails in the same way, report it."
     state = "Applied migrations are in the history; an unfinished file is rolled back, or continues in the next run."

@@ -274,8 +274,7 @@ def _read_error(session: Session, error: psycopg.Error) -> MigratorError:
         return changed_by_hand(
             f"Row-level security may hide records from the role {session.server.user}: it is on for "
             f"{', '.join(hiding)}.",
-            cause="A history of which a part is hidden looks as if that part weren't applied, and would be applied "
-            "again.",
+            cause="Migrations whose records are hidden would look pending, and be applied again.",
             solution=f"As the owner: {' '.join(f'ALTER TABLE {table} {off}' for table in hiding)}",
         )
     if not isinstance(named, MigrationFailed):
@@ -293,7 +292,7 @@ def _foreign(kind: str) -> HistoryUnreadable:
     """The obstacle is in the database: no deployment removes it."""
     return changed_by_hand(
         f"There is a {kind} aurora_migrations.applied, but it isn't a history of this product.",
-        cause="Something else made it.",
+        cause="Another program created it.",
         solution="See what it is (\\d+ aurora_migrations.applied) and rename or drop it if it isn't needed.",
     )
 

@@ -101,7 +101,7 @@ def discover(folder: Path) -> Package:
     `.sql` file with an invalid name, or with the version of another."""
     entries = _list(folder)
     problems = [
-        Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")
+        Problem(entry.name, "is a folder with .sql files; all migrations belong in one flat folder, so move them up")
         for entry in entries
         if _is_folder(entry) and any(map(_is_sql, (entry.name, *_names_in(entry))))
     ]
@@ -245,7 +245,7 @@ def _encoding_problem(name: str, text: bytes) -> Problem | None:
     nul = text.find(b"\0")
     if nul >= 0:
         return Problem(
-            name, "holds a NUL byte; PostgreSQL's text can't (is it UTF-16? save it as UTF-8)", *position(text, nul)
+            name, "contains a NUL byte, which PostgreSQL refuses (is it UTF-16? save it as UTF-8)", *position(text, nul)
         )
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(text), _CHUNK):

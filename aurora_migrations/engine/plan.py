@@ -122,7 +122,7 @@ def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target
         pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
         newest = max(applied, default=-1)
         if late := [migration.name for migration in pending if migration.version < newest]:
-            what = f"Not applied, but older than {applied[newest].name}, which is: {', '.join(late)}."
+            what = f"Pending, but older than {applied[newest].name}, which is applied: {', '.join(late)}."
             raise OutOfOrder(what, files=late)
     return Plan(wanted, pending, applied, ahead, edits, left, renamed)
 

@@ -471,14 +471,14 @@ class _Runner:
         if (job.migration.version in state.applied) == (job.action == "apply"):
             reached = f"{job.file} {'is applied' if job.action == 'apply' else 'is rolled back'}."
         else:
-            reached = partial_state(job, self._units_done(job)) or f"Nothing of {job.file} is through."
+            reached = partial_state(job, self._units_done(job)) or f"Nothing of {job.file} was committed."
         return AnotherRunInProgress(
             f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",
             cause=other_run.cause
             if other_run
             else "Another run began in the moment in which this one had lost its connection.",
-            solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
-            state=f"{reached} What came after it in this run was not begun.",
+            solution="See `aurora-migrations status`, then run again: the run continues from what is applied.",
+            state=f"{reached} The rest of this run was not started.",
             **job.facts,
         )
 

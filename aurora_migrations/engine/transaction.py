@@ -399,7 +399,7 @@ class RunningAttempt:
             raise VerificationFailed(  # which isn't retried as if the file weren't applied
                 f"{job.file}: what it did wasn't checked: {error.message}",
                 cause=error.cause,
-                solution="Check in the database what the file expects. The next run goes on after it.",
+                solution="Check in the database what the file expects. The next run continues after it.",
                 state=state,
                 **job.facts,
             ) from error

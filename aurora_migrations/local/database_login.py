@@ -67,21 +67,20 @@ def read_login(url: str, variables: Mapping[str, str]) -> Login:
     if others:
         raise InvalidInput(
             f"The database URL has parameters that the functions don't support: {', '.join(others)}.",
-            cause="On AWS, a function knows of its database host, port, name, user, password and sslmode, and nothing "
-            "else.",
-            solution=f"Take them away. {_WRITE}?sslmode=MODE.",
+            cause="On AWS, a function is given only the host, port, name, user, password and sslmode.",
+            solution=f"Remove them. {_WRITE}?sslmode=MODE.",
         )
     host, user, port = said.get("host", ""), said.get("user"), said.get("port", "5432")
     if not host or host.startswith(("/", "@")):
         raise InvalidInput(
             "The database URL leads to a socket of this machine." if host else "The database URL names no host.",
-            cause="The functions reach a database by TCP, at one host and port.",
+            cause="The functions connect over TCP, to one host and port.",
             solution=f"{_WRITE}, with localhost as the host for a server of this machine.",
         )
     if "," in host or "," in port:
         raise InvalidInput(
             "The database URL names several hosts.",
-            cause="The functions reach a database at one host and port; on AWS it is the cluster's writer endpoint.",
+            cause="The functions connect to one host and port; on AWS it is the cluster's writer endpoint.",
             solution=f"Leave the one that takes writes. {_WRITE}.",
         )
     if not user:

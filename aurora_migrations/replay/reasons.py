@@ -49,7 +49,7 @@ def why_unreplayable(error: MigratorError) -> str:
     what = without_place(error.message)
     if found := _EXTENSION.search(what):
         name = f"the extension {found[1]}" if found[1] else "an extension"
-        return f"it needs {name}, which the embedded PostgreSQL hasn't got: {what}"
+        return f"it needs {name}, which the embedded PostgreSQL doesn't have: {what}"
     reason = _REASONS.get(str(error.facts.get("sqlstate", ""))[:2])
     return f"{reason}: {what}" if reason else ""
 

@@ -211,7 +211,7 @@ def embedded() -> Iterator[ReplayServer]:
     except OSError as error:
         raise ServerError(
             f"The folder {folder()} can't be made: {error.strerror}.",
-            todo=f"see to its permissions, or name another folder in {project.LOCAL_VARIABLE}.",
+            todo=f"correct its permissions, or name another folder in {project.LOCAL_VARIABLE}.",
         ) from error
     data = folder() / f"postgres-{programs.major}"
     with locked(folder() / "lock", timeout=WAIT), postgres.guarded(data), _started(data) as running:

@@ -72,7 +72,7 @@ def test_locks_and_transactions_are_listed_on_demand(call: Call, fine: Migration
     assert (answer.code, answer.err) == (0, "")
     assert "001_a.sql: one transaction\n" in answer.out
     assert "002_b.sql: each block on its own: the file has BEGIN ... COMMIT blocks of its own\n" in answer.out
-    assert re.search(r"^  4:1  users: ROW EXCLUSIVE, readers and writers go on$", answer.out, re.MULTILINE)
+    assert re.search(r"^  4:1  users: ROW EXCLUSIVE, readers and writers continue$", answer.out, re.MULTILINE)
     assert answer.out.endswith("✓ 2 files checked: nothing wrong\n")
     assert call("check").out == "✓ 2 files checked: nothing wrong\n"
 

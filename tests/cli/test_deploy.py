@@ -130,6 +130,6 @@ def test_silence_and_absence_are_told(answering: Answering, call: Call) -> None:
 def test_run_of_ours_is_followed_among_several() -> None:
     assert list(deploy.ours_first(MACHINE, [OTHER, RUN])) == [RUN, OTHER]
     for none in ([], [OTHER]):
-        with pytest.raises(LocalCloudFailed, match="has started no execution") as error:
+        with pytest.raises(LocalCloudFailed, match="started no execution") as error:
             deploy.ours_first(MACHINE, none)
         assert "disabled" in error.value.cause

@@ -89,7 +89,7 @@ def test_on_a_terminal_it_asks(
     monkeypatch.setattr("sys.stdin", Typist(typed))
     answer = call("import", "goose")
     assert (answer.code, written(here)) == (code, {} if code else OURS)
-    assert "Write 3 files to migrations? Type yes to go on: " in answer.err
+    assert "Write 3 files to migrations? Type yes to continue: " in answer.err
     assert ("Cancelled: Nothing was written." in answer.err) == bool(code)
     assert ("Next   aurora-migrations import goose --yes" in answer.err) == bool(code)
 
@@ -155,8 +155,8 @@ def test_a_misnamed_file_in_the_destination_is_an_error(call: Call, here: Migrat
 
 REFUSED = {
     "nowhere": "The folder nowhere can't be read: No such file or directory.",
-    "migrations": "migrations has the layout of no tool that is known here.",
-    "goose --tool diesel": "goose holds no migration that diesel would run.",
+    "migrations": "migrations doesn't have the layout of a known tool.",
+    "goose --tool diesel": "goose has no migration that diesel would run.",
     "goose --tool rails": "invalid choice: 'rails'",
 }
 

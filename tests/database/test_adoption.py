@@ -168,7 +168,7 @@ def test_a_version_stands_for_the_whole_history_where_files_arent_one_for_one(
     shop: Migrations, database: Database
 ) -> None:
     database.execute(f"{DBMATE}, ('002'), ('003')")
-    with pytest.raises(InvalidInput, match=r"^dbmate has applied what no file here stands for: 002, 003\.$"):
+    with pytest.raises(InvalidInput, match=r"^dbmate has applied .* no file here corresponds to: 002, 003\.$"):
         take_over("adopt", database, shop)
     assert take_over("adopt", database, shop, target="001").message == "Recorded 1 migration as applied by dbmate: 001"
     database.execute("INSERT INTO schema_migrations VALUES ('004')")

@@ -225,7 +225,7 @@ def test_run_whose_commit_was_lost_goes_on_only_if_what_another_did_meanwhile_le
         assert work.told(outcome) == steps[:1]
         file = work.path(steps[1]).name
         through = work.action == other  # whatever became of our commit: by now that is what there is
-        assert outcome.state.startswith(f"{file} is rolled back." if through else f"Nothing of {file} is through.")
+        assert outcome.state.startswith(f"{file} is rolled back." if through else f"Nothing of {file} was committed.")
 
 
 @pytest.mark.usefixtures("_quick_to_doubt")

@@ -162,7 +162,8 @@ def test_a_row_without_a_file_is_named(foreign: Foreign, database: Database, mig
     if foreign.tool == "drizzle":  # whose rows have no names
         assert "1 more" not in refused(database, migrations, InvalidInput)
     found = refused(database, migrations, InvalidInput)
-    assert found.startswith(f"{foreign.tool} has applied what no file here stands for: {foreign.shown(COUNT)}")
+    missing = f"{foreign.tool} has applied migrations that no file here corresponds to: {foreign.shown(COUNT)}"
+    assert found.startswith(missing)
 
 
 SINGLE = ("alembic", "golang-migrate", "tern")  # one row that stands for all
@@ -179,4 +180,5 @@ def test_a_file_that_the_tool_has_skipped_is_named(
     for number in (1, 3):
         database.execute(sql(number) + foreign.row(number, sql(number)))
     found = refused(database, migrations, InvalidInput)
-    assert found == (f"Not in {foreign.tool}'s history, but older than {foreign.file(3)}, which is: {foreign.file(2)}.")
+    older = f"older than {foreign.file(3)}, which is in it: {foreign.file(2)}."
+    assert found == f"Not in {foreign.tool}'s history, but {older}"

@@ -120,7 +120,7 @@ def test_a_run_that_goes_on_for_too_long_fails_the_deployment_before_cloudformat
     (answer,) = stack.answers
     assert answer["Status"] == "FAILED"
     assert answer["Reason"] == (
-        "The run hasn't ended after 58 minutes, and goes on. See: aurora-migrations logs deploy-r1 --env dev"
+        "The run hasn't ended after 58 minutes, and continues. See: aurora-migrations logs deploy-r1 --env dev"
     )
 
 

@@ -464,7 +464,7 @@ def test_anything_but_a_query_is_refused(statement: str) -> None:
 @pytest.mark.parametrize("text", ["", "-- nothing yet", ";"])
 def test_verify_file_without_a_query_is_refused(text: str) -> None:
     assert not_queries(text) == [
-        "1_a.verify.sql: holds no query, so it would verify nothing; write one (SELECT ...), or delete the file"
+        "1_a.verify.sql: has no query, so it would verify nothing; write one (SELECT ...), or delete the file"
     ]
 
 

@@ -248,7 +248,7 @@ def test_what_a_person_should_know_is_noted(tmp_path, tool, texts, note):
 
 
 WRONG = [
-    ("diesel", CASES["prisma"][0], "holds no migration that diesel would run"),
+    ("diesel", CASES["prisma"][0], "has no migration that diesel would run"),
     ("sql-migrate", {"1.sql": "-- +migrate Up\n", "a.sql": "-- +migrate Up\n"}, "a.sql: no number is in the name"),
     ("flyway", {"pg/V1__a.sql": "", "ora/V1.0__a.sql": ""}, "have the same version"),
     ("goose", {"1_a.sql": "-- +goose Up", "01_b.sql": "-- +goose Up"}, "01_b.sql and 1_a.sql have the same version"),
@@ -286,9 +286,9 @@ UNKNOWN = {
         {"1_a.sql": "SELECT 1;", "2_b.up.sql": "SELECT 2;"},
         "looks like the migrations of golang-migrate and of sqlx",
     ),
-    "ours": ({"001_a.sql": "SELECT 1;", "001_a.down.sql": "SELECT 2;"}, "are named as ours already"),
-    "none": ({"a.sql": "SELECT 1;", "001.sql": "SELECT 1;"}, "has the layout of no tool that is known here"),
-    "empty": ({"README.md": ""}, "has the layout of no tool that is known here"),
+    "ours": ({"001_a.sql": "SELECT 1;", "001_a.down.sql": "SELECT 2;"}, "already have the names used here"),
+    "none": ({"a.sql": "SELECT 1;", "001.sql": "SELECT 1;"}, "have the layout of a known tool"),
+    "empty": ({"README.md": ""}, "have the layout of a known tool"),
 }
 
 

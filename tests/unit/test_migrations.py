@@ -390,7 +390,7 @@ def test_valid_utf8_across_two_reads_is_fine(migrations: Migrations, before: int
 def test_nul_byte_is_refused_with_line_and_column(migrations: Migrations) -> None:
     path = migrations.dir / "1_a.sql"
     path.write_bytes(b"SELECT 1;\nSELECT '\xc3\xa7\0';\n")
-    assert text_problem(path).startswith("1_a.sql:2:10: holds a NUL byte")
+    assert text_problem(path).startswith("1_a.sql:2:10: contains a NUL byte")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])

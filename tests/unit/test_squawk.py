@@ -282,7 +282,7 @@ def test_a_squawk_that_hangs_is_stopped(tmp_path, monkeypatch):
     script(tmp_path, "exec sleep 60")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(squawk, "_LIMIT_S", 0.2)
-    with pytest.raises(InvalidInput, match="still at work"):
+    with pytest.raises(InvalidInput, match="still running"):
         squawk.lint([(INDEX, True)])
 
 

@@ -91,8 +91,8 @@ def test_locks_in_the_comments_are_those_that_the_compiler_tells(name: str, name
 def test_comments_say_who_waits_as_the_compiler_does() -> None:
     """Where a comment says how long or who, it agrees with the lock's strength."""
     blocked: dict[str, set[tuple[bool, bool]]] = {
-        "readers and writers go on": set(),
-        "writers wait, readers go on": set(),
+        "readers and writers continue": set(),
+        "writers wait, readers continue": set(),
     }
     every = [made for name, names in ALL for made in draft(name, names)]
     every += draft("index", {**PARTITIONED, "partition": PARTITIONS})

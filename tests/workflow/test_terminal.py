@@ -188,7 +188,7 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(
     events.disable_rule(Name=rule)
     silent = call("deploy", "--local")
     assert silent.code == 1
-    assert "has started no execution" in silent.err
+    assert "started no execution" in silent.err
     events.enable_rule(Name=rule)
 
     listed = call("list", "--local")

@@ -41,8 +41,9 @@ def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, st
     own = [(f"`{each.metavar}`", _help(parser, each)) for each in targets]
     own += [row for row in _options(parser) if row not in shared]
     usage = f"{' '.join([command_line.PROGRAM, verb, *words])}\n\n" if words else ""
+    epilog = inspect.cleandoc(parser.epilog or "")
     # The same on a database is at the top of the page.
-    epilog = re.sub(r"(?m)^example: .* --database-url .*\n?", "", inspect.cleandoc(parser.epilog or "")).strip()
+    epilog = re.sub(r"(?m)^example: .* --database-url .*\n?", "", epilog).strip() or epilog
     epilog = re.sub(r"(?m)^(example:|        ) (?=aurora-migrations )", "", epilog)
     parts = [
         f"## {verb}\n",

@@ -164,12 +164,12 @@ class LocalCloudFailed(CloudError):
     """The local cloud could not be started."""
 
     next_command = NextCommand("check")
-    cause = "One of its parts (PostgreSQL, the template, the package of the functions) could not be built."
+    cause = "PostgreSQL, the CloudFormation template or the package of the functions could not be started or built."
     solution = "The message above has the remedy."
 
 
 class ExecutionFailed(CloudError):
-    """An execution ended otherwise than well. Its name is the error's that the state machine ended with."""
+    """An execution failed. Its name is the error's that the state machine ended with."""
 
     next_command = NextCommand("logs")
     cause = "The state machine failed with an error that doesn't come from a migration."

@@ -323,7 +323,7 @@ def local_errors() -> Iterator[None]:
         raise errors.LocalCloudFailed(
             f"The local cloud needs the package {error.name}, which isn't installed here.",
             cause="The local cloud needs more packages than the command itself.",
-            solution="Install them, in the same environment; in a checkout, `python -m tasks setup` does it.",
+            solution="Install them in the same virtual environment. In a clone, `python -m tasks setup` does that.",
             next_command=NextCommand("install", ('"aurora-migrations[local]"',), program="pip"),
         ) from error
     except (ServerError, PackagingError) as error:

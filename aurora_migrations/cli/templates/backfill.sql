@@ -1,12 +1,12 @@
 -- >>> .sql
 -- migration: transaction = off
 --
--- Each statement commits on its own, so rows stay locked for one batch only. A run that fails leaves the batches before
--- in; the next run goes on at the one that failed.
--- Deploy it when whatever writes rows of :table fills :column, too: rows that come in meanwhile are not covered.
+-- Each statement commits on its own, so rows stay locked for one batch only. If a run fails, the batches before stay
+-- applied; the next run continues with the one that failed.
+-- Deploy it when whatever writes rows of :table fills :column, too: rows inserted meanwhile are not covered.
 
 -- Where each batch ends, by :key: the primary key, or another column with an index and without NULLs.
--- Takes ACCESS SHARE on :table: readers and writers go on.
+-- Takes ACCESS SHARE on :table: readers and writers continue.
 CREATE TABLE {schema}:batches AS
 SELECT batch, last
 FROM unnest((
@@ -15,7 +15,7 @@ FROM unnest((
     FROM :table
 )) WITH ORDINALITY AS ends (last, batch);
 
--- Takes ROW EXCLUSIVE on :table: readers and writers go on, but writers of the same rows wait for the batch.
+-- Takes ROW EXCLUSIVE on :table: readers and writers continue, but writers of the same rows wait for the batch.
 UPDATE :table SET :column = :value
 WHERE :column IS NULL AND :key <= (SELECT last FROM {schema}:batches WHERE batch = 1);
 -- <batch>
@@ -28,4 +28,4 @@ WHERE :column IS NULL
 
 DROP TABLE {schema}:batches;
 -- >>> .down.sql
--- Nothing to undo: which rows had no value before is not known any more, and a value harms nobody.
+-- Nothing to undo: nothing shows which rows had no value before, and a value does no harm.

@@ -5,11 +5,11 @@
 -- parent is invalid until that of every partition is attached; partitions that are made meanwhile get theirs at once. A
 -- partition that has partitions itself needs the same three steps.
 
--- Takes SHARE on :table: writers wait, readers go on; for a moment, because of ONLY.
+-- Takes SHARE on :table: writers wait, readers continue; for a moment, because of ONLY.
 CREATE INDEX :index ON ONLY :table (:column);
 -- <partition>
 
--- Takes SHARE UPDATE EXCLUSIVE on :partition: readers and writers go on.
+-- Takes SHARE UPDATE EXCLUSIVE on :partition: readers and writers continue.
 CREATE INDEX CONCURRENTLY :partition_index ON :partition (:column);
 -- Takes SHARE UPDATE EXCLUSIVE on {schema}:index, for a moment.
 -- Takes ACCESS EXCLUSIVE on {partitionschema}:partition_index, for a moment: its readers and writers wait.

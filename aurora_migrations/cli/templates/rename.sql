@@ -18,7 +18,7 @@ BEGIN
 END
 {quote};
 
--- Takes SHARE ROW EXCLUSIVE on :table, but the lock above is the stronger one, and lasts until the file is in.
+-- Takes SHARE ROW EXCLUSIVE on :table, but the lock above is the stronger one, and lasts until COMMIT.
 CREATE TRIGGER :on_insert BEFORE INSERT ON :table FOR EACH ROW EXECUTE FUNCTION {schema}:sync();
 CREATE TRIGGER :on_update BEFORE UPDATE ON :table FOR EACH ROW
     WHEN (NEW.:to IS DISTINCT FROM OLD.:to OR NEW.:column IS DISTINCT FROM OLD.:column)
@@ -34,13 +34,13 @@ ALTER TABLE :table DROP COLUMN :to;
 -- >>> _2_backfill.sql
 -- migration: transaction = off
 --
--- Step 2 of 3: :to in the rows that are there.
--- Each statement commits on its own, so rows stay locked for one batch only. A run that fails leaves the batches before
--- in; the next run goes on at the one that failed.
+-- Step 2 of 3: fills :to in existing rows.
+-- Each statement commits on its own, so rows stay locked for one batch only. If a run fails, the batches before stay
+-- applied; the next run continues with the one that failed.
 -- Deploy it any time after step 1, and before the release that reads :to.
 
 -- Where each batch ends, by :key: the primary key, or another column with an index and without NULLs.
--- Takes ACCESS SHARE on :table: readers and writers go on.
+-- Takes ACCESS SHARE on :table: readers and writers continue.
 CREATE TABLE {schema}:batches AS
 SELECT batch, last
 FROM unnest((
@@ -49,7 +49,7 @@ FROM unnest((
     FROM :table
 )) WITH ORDINALITY AS ends (last, batch);
 
--- Takes ROW EXCLUSIVE on :table: readers and writers go on, but writers of the same rows wait for the batch.
+-- Takes ROW EXCLUSIVE on :table: readers and writers continue, but writers of the same rows wait for the batch.
 UPDATE :table SET :to = :column
 WHERE :to IS DISTINCT FROM :column AND :key <= (SELECT last FROM {schema}:batches WHERE batch = 1);
 -- <batch>
@@ -109,7 +109,7 @@ CREATE TRIGGER :on_update BEFORE UPDATE ON :table FOR EACH ROW
 
 COMMIT;
 
--- Takes ACCESS SHARE on :table: readers and writers go on.
+-- Takes ACCESS SHARE on :table: readers and writers continue.
 CREATE TABLE {schema}:batches AS
 SELECT batch, last
 FROM unnest((
@@ -118,7 +118,7 @@ FROM unnest((
     FROM :table
 )) WITH ORDINALITY AS ends (last, batch);
 
--- Takes ROW EXCLUSIVE on :table: readers and writers go on, but writers of the same rows wait for the batch.
+-- Takes ROW EXCLUSIVE on :table: readers and writers continue, but writers of the same rows wait for the batch.
 UPDATE :table SET :column = :to
 WHERE :column IS DISTINCT FROM :to AND :key <= (SELECT last FROM {schema}:batches WHERE batch = 1);
 -- <batch>

@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         for file in files:
             lines = [
                 *of_problems(file.problems, "InvalidFile", folder),
-                *of_problems(file.warnings, "allow", folder, "warning"),
+                *of_problems(file.warnings, "warning", folder, "warning"),
                 *of_hazards(file.hazards, folder, refuse),
             ]
             if lines:
@@ -127,7 +127,7 @@ def _meaning(effect: Effect) -> str:
     elif effect.writes_blocked:
         waits = "writers wait, readers don't"
     else:
-        waits = "readers and writers go on"
+        waits = "readers and writers continue"
     doubt = {"yes": "", "maybe": ", perhaps"}
     work = (("rewrites it", str(effect.rewrites)), ("scans it", str(effect.scans)))
     return "; ".join([waits, *(f"{word}{doubt[answer]}" for word, answer in work if answer in doubt)])

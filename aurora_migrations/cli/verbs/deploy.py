@@ -79,7 +79,7 @@ def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequ
         reason = f"{name}: {message}" if name else f"HTTP {error.code} {error.reason}"
         raise LocalCloudFailed(
             f"The local cloud could not deploy: {reason}.",
-            cause="Something in the local cloud itself failed, or another program answers at its address.",
+            cause="The local cloud itself failed, or another program uses its address.",
             solution="End `up` (q or Ctrl-C where it runs), start it again, and deploy again.",
             next_command=NextCommand("deploy"),
         ) from error
@@ -87,7 +87,7 @@ def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequ
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise LocalCloudFailed(
             f"The local cloud at {endpoint} didn't answer as it should: {reason}.",
-            cause="It has ended or was ended meanwhile, it is stopped (Ctrl-Z), or another program is at its address.",
+            cause="The local cloud has ended, is suspended (Ctrl-Z), or another program uses its address.",
             solution="Check the terminal where `up` runs, start it again if it has ended, and deploy again.",
             state="Whether the migrations were deployed isn't known; deploying them again does no harm.",
             next_command=NextCommand("deploy"),
@@ -102,10 +102,10 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
     if ours:
         return [*ours, *(each for each in executions if each not in ours)]
     raise LocalCloudFailed(
-        "The migrations are deployed, but the event of the deployment has started no execution.",
-        cause="The rule that starts one is disabled or has another pattern or target, or the start was refused: then "
-        "the event is in the queue of dead letters, and a mail reports it.",
-        solution="Start an execution by hand, or restart `up`: a new local cloud has the rule of the template.",
+        "The migrations are deployed, but the deployment event started no execution.",
+        cause="The EventBridge rule that starts one is disabled or was changed, or the start was refused; then the "
+        "event is in the dead-letter queue, and a mail reports it.",
+        solution="Start a run by hand, or restart `up`, which restores the rule.",
         state="The functions have the new migrations; none of them was run.",
         next_command=NextCommand("run", ("--env", options.LOCAL)),
     )

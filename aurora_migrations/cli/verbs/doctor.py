@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "doctor",
         "Checks everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "
-        "run and, with a read-only execution, the database. Says how to fix what is wrong. "
+        "run and, with a read-only execution, the database. Shows how to fix what is wrong. "
         "Exits with 1 if a check FAILED.",
         "doctor --env dev",
         "doctor --env dev --send-test-mail",

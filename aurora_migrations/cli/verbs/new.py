@@ -274,7 +274,7 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
         raise InvalidInput(
             f"--batches must be from 1 to {_MOST_BATCHES}, not {count}.",
             cause="Each batch is a statement in the file.",
-            solution="Take as many as make each batch a matter of a few seconds.",
+            solution="Choose as many as make each batch take a few seconds.",
         )
     partitions = given.get("partition", [] if given.get("partitioned") else None)
     fields = _fields({option: value for option, value in given.items() if option not in _SHAPES})

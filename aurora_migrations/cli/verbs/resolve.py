@@ -24,16 +24,17 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if resolves:
         parser = options.make_parser(
             "resolve",
-            "Settles a statement that commits on its own (CALL, DO) and whose run ended before it did. Check in the "
-            "database how far it got. Then type `applied` if it is done; with `again` the next run starts it from its "
-            "beginning. Asks first; --confirm answers, with the same word.",
+            "Records how an interrupted CALL or DO that issues COMMIT has ended. Check in the database how far it got. "
+            "Then give `applied` if it is complete, or `again` to have the next run start it from its beginning. Asks "
+            "first, unless --confirm repeats the word.",
             "resolve 018 applied --env dev",
             "resolve 018 again --database-url postgresql://app:secret@localhost/shop",
         )
         parser.add_argument("target", metavar="VERSION", help="the migration in doubt, such as 018")
-        parser.add_argument("outcome", metavar="applied|again", choices=OUTCOMES, help="how it ended, or what to do")
+        outcome = "`applied`: it is complete; `again`: start it from its beginning"
+        parser.add_argument("outcome", metavar="applied|again", choices=OUTCOMES, help=outcome)
         parser.add_argument(
-            "--confirm", choices=OUTCOMES, metavar="OUTCOME", help="the same word again, to not be asked"
+            "--confirm", choices=OUTCOMES, metavar="OUTCOME", help="the same word again, instead of asking"
         )
     else:
         parser = options.make_parser(
@@ -113,11 +114,11 @@ def _confirm(what: str, arguments: argparse.Namespace) -> None:
             solution="Add it, as the next command does.",
             next_command=again,
         )
-    note(what, f"Type {word} to go on: ", end="")
+    note(what, f"Type {word} to continue: ", end="")
     if sys.stdin.readline().strip() != word:
         raise Cancelled(
             f"`{arguments.verb}` was not confirmed, so nothing was done.",
             cause=f"Something other than {word} was typed.",
-            solution=f"Type {word} to go on.",
+            solution=f"Type {word} to continue.",
             next_command=again,
         )

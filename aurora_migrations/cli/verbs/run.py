@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         "run",
         "Applies what is pending, each file in its own transaction; the first error ends the run and rolls its file "
         "back. With a TARGET, applies everything up to and including it. The result is saved as "
-        "migration-TARGET-output.json.",
+        "migration-NUMBER-output.json, with the number of the TARGET, or of the last migration.",
         "run 017 --env dev",
         "run 017 --database-url postgresql://app:secret@localhost/shop",
     )

@@ -37,11 +37,11 @@ def match(history: ForeignHistory, package: Package, applied: Collection[int] = 
     missing = [row.key for row in rows if row.key not in found]
     if missing:
         raise InvalidInput(
-            f"{history.tool.name} has applied what no file here stands for: {listed(missing)}.",
+            f"{history.tool.name} has applied migrations that no file here corresponds to: {listed(missing)}.",
             cause="Rows are found by their number and name. The files are missing here, or they have other names.",
-            solution="Lay out its files with `aurora-migrations import`, or name them as its history does (see "
-            "docs/how-to/coming-from.md). Where your files aren't one for one, name the last one that stands for the "
-            "whole history: `aurora-migrations adopt VERSION`.",
+            solution="Import its files with `aurora-migrations import`, or name them as its history does (see "
+            "docs/how-to/coming-from.md). If your files don't match its rows one to one, name the last one that covers "
+            "the whole history: `aurora-migrations adopt VERSION`.",
             next_command=NextCommand("import", ("--help",)),
         )
     upto = max((found[row.key].version for row in rows if row.reach == "upto"), default=-1)
@@ -52,7 +52,7 @@ def match(history: ForeignHistory, package: Package, applied: Collection[int] = 
     left_out = [m.name for m in package.migrations if m.version < last and m.version not in {*chosen, *applied}]
     if left_out:
         raise InvalidInput(
-            f"Not in {history.tool.name}'s history, but older than {migrations[-1].name}, which is: "
+            f"Not in {history.tool.name}'s history, but older than {migrations[-1].name}, which is in it: "
             f"{listed(left_out)}.",
             cause="The tool has skipped them or undone them, or they belong to another branch.",
             solution="Apply them with the tool, or give them numbers above the newest that is applied; then adopt.",

@@ -109,7 +109,7 @@ class RetryPolicy:
         self._connections += 1
         pause = min(self._remaining_s, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
         try:
-            interrupts.pause(pause, "waiting for the database to be there again")
+            interrupts.pause(pause, "waiting for the database to come back")
         except Cancelled as stopped:
             raise stopped.but(state=error.state) from None
         self._count()

@@ -219,7 +219,7 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
     if opens:
         return DatabaseUnreachable(
             f"{place} takes connections but doesn't answer as PostgreSQL does.",
-            cause="Something else listens on this port, or the server hangs.",
+            cause="Something else listens on this port, or the server doesn't respond.",
             solution="Check host and port, and that the server is healthy.",
             step="startup",
             host=host,
@@ -231,7 +231,7 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
         # The last reason that libpq passes on from the system; after it may come a question of its own.
         reasons = re.findall(r"failed: (.+)", text)
         how = reasons[-1].strip() if reasons else " ".join(text.split())
-        cause = "There is no way to this address from here."
+        cause = "There is no route to this address from here."
     else:
         how = f"no connection within {timeout:.0f} s (connection timeout)"
         cause = "A firewall or security group drops our packets."

@@ -173,8 +173,8 @@ def for_chat(
 def unwritten(environment: str, region: str, what: str) -> Mail:
     """What a state machine mails where preflight could not write the mail either. Its body has two places: for what
     failed, and the execution's ARN."""
-    verdict = "Can wait until morning if the application works. The state of the database is unknown, because the "
-    verdict += "function that reads it failed too."
+    verdict = "Look at this now if the application does not work; otherwise it can wait until morning. The state of "
+    verdict += "the database is unknown, because the function that reads it failed too."
     steps = [UNKNOWN, "See what is applied, then start the same action again:"]
     command = f"aurora-migrations status --env {environment}"
     sections: list[Section] = [

@@ -179,6 +179,6 @@ def _query(session: Session, sql: str, *params: Param) -> list[Row]:
         return session.execute(BEGIN, Command(sql, params), COMMIT)[1]
     except InsufficientPrivilege as error:
         raise error.but(
-            cause="Somebody has taken from the role what everybody may read of PostgreSQL's own tables.",
+            cause="The role's privilege to read PostgreSQL's system catalogs was revoked.",
             solution="Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;",
         ) from error

@@ -57,7 +57,7 @@ def package(folder: Path, migrations: Path, tell: Callable[[str], None]) -> Path
             artifact_cache.prune(folder, "package", KEPT)
             artifact_cache.prune(folder, "code", 2)
     except SourcesChanged as error:
-        raise PackagingError("Migrations or sources change while they are packed. Deploy again.") from error
+        raise PackagingError("Migrations or sources changed during packaging. Deploy again.") from error
     except OSError as error:
         raise PackagingError(f"The package can't be made in {folder}: {error}. Check space and permissions.") from error
     return made

@@ -204,7 +204,7 @@ def _no_lock(stage: Stage) -> Answer:
     return stage.call("list", "--local")
 
 
-CHANGING = '{"error": "PackagingError", "message": "Migrations or sources change while they are packed. Deploy again."}'
+CHANGING = '{"error": "PackagingError", "message": "Migrations or sources changed during packaging. Deploy again."}'
 ODD_FILE = '{"error": "InvalidFile", "message": "019_broken.sql:1:8: syntax error at end of input"}'
 FULL = '{"error": "OSError", "message": "no space is left on the disk"}'
 FILES = [("it is deployed to the local cloud", lambda s: _up(s, "409 Conflict", ODD_FILE).call("deploy", "--local"))]

@@ -81,7 +81,7 @@ def _adopt_parser() -> argparse.ArgumentParser:
         "target",
         nargs="?",
         metavar="VERSION",
-        help="the last file that stands for the other tool's history, where the files aren't one for one",
+        help="the last file that the other tool's history covers, if files and history don't match one to one",
     )
     parser.add_argument("--table", metavar="NAME", help="the other tool's table, where there are several")
     parser.add_argument(
@@ -208,7 +208,7 @@ def _confirmed(newest: str, wanted: Wanted) -> str:
         raise Cancelled(
             f"`{wanted.verb}` was not confirmed, so nothing was recorded.",
             cause=f"Something other than {newest} was typed.",
-            solution=f"Type {newest} to go on.",
+            solution=f"Type {newest} to continue.",
             next_command=again,
         )
     return answer

@@ -44,15 +44,15 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "import",
-        "Lays the migrations of another tool out as ours: names, and the parts that apply and undo. Shows what it will "
-        "write, and asks first unless --yes is given. The other tool's folder stays as it is, nothing is overwritten, "
-        "and no SQL is edited: files are only cut at their tool's own markers.",
+        "Writes another tool's migrations as files of this one: with new names, and with separate files to apply and "
+        "to undo. Shows what it will write, and asks first unless --yes is given. The other tool's folder stays as it "
+        "is, nothing is overwritten, and no SQL is edited: files are only split at their tool's own markers.",
         "import db/migrations --migrations migrations",
         "import prisma/migrations --tool prisma --yes",
     )
     parser.add_argument("folder", metavar="FOLDER", type=_folder, help="the folder with the other tool's migrations")
     parser.add_argument(
-        "--tool", metavar="NAME", choices=TOOLS, help=f"whose they are, if it can't be seen: {', '.join(TOOLS)}"
+        "--tool", metavar="NAME", choices=TOOLS, help=f"the tool, if the files don't show which: {', '.join(TOOLS)}"
     )
     parser.add_argument("--yes", action="store_true", help="write the files without asking")
     return parser.parse_args(argv)
@@ -68,7 +68,7 @@ def _lay_out(arguments: argparse.Namespace) -> Layout:
     try:
         return lay_out(arguments.folder, arguments.tool or recognize(arguments.folder))
     except InvalidFile as error:
-        cause = "The other tool's folder holds files that can't be laid out as they are."
+        cause = "The other tool's folder has files that can't be imported as they are."
         raise error.but(cause=cause, next_command=_command(arguments)) from error
 
 
@@ -83,7 +83,7 @@ def _check_destination(layout: Layout, arguments: argparse.Namespace) -> str | N
     if os.path.realpath(destination) == os.path.realpath(folder):
         raise InvalidInput(
             f"{folder} is the folder to import from and the one to write to.",
-            cause="Each file would lie beside the one that it was made of, and both would run.",
+            cause="Each file would be beside its original, and both would run.",
             solution="Name a new folder for the files with --migrations.",
             next_command=_command(arguments, "--migrations", "DIR"),
         )
@@ -123,19 +123,22 @@ def _show(layout: Layout, warning: str | None) -> None:
         more = len(files) - _LEFT_OUT_SHOWN
         shown = files if more <= 1 else [*files[:_LEFT_OUT_SHOWN], f"... and {more} more"]
         rows += [(file, "left out", reason) for file in shown]
-    print_table((f"{layout.tool}'s file", "Becomes", "Note"), rows, long=("Note",))
+    if any(note for _, _, note in rows):
+        print_table((f"{layout.tool}'s file", "Becomes", "Note"), rows, long=("Note",))
+    else:
+        print_table((f"{layout.tool}'s file", "Becomes"), [row[:2] for row in rows], long=())
     show()
     if warning:
         show(f"Warning: {warning}\n")
 
 
 def _is_confirmed(layout: Layout, arguments: argparse.Namespace) -> bool:
-    question = f"Write {plural(len(layout.texts), 'file')} to {arguments.migrations}? Type yes to go on: "
+    question = f"Write {plural(len(layout.texts), 'file')} to {arguments.migrations}? Type yes to continue: "
     note(question, end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Cancelled(
             "Nothing was written.",
-            cause="The question wasn't answered with yes.",
+            cause="The answer wasn't yes.",
             solution="Answer with yes, or add --yes.",
             next_command=_command(arguments, "--yes"),
         )
