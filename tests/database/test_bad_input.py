@@ -349,7 +349,6 @@ def test_promise_that_is_not_true_names_its_migration(database: Database, three:
     [
         "127.0.0.1:{port}/postgres",
         "mysql://postgres:{password}@127.0.0.1:{port}/postgres",
-        "postgresql+psycopg://postgres:{password}@127.0.0.1:{port}/postgres",
         "postgresql://postgres:a@{password}@127.0.0.1:{port}/postgres",
         "postgresql://postgres:a%zz{password}@127.0.0.1:{port}/postgres",
         "postgresql://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=requird",

@@ -192,6 +192,7 @@ def test_second_ctrl_c_ends_the_run_at_once(slow) -> None:
     def press_twice() -> None:
         frozen.append(backend(slow.database, "pg_sleep"))
         os.kill(frozen[0], signal.SIGSTOP)
+        until(lambda: is_stopped(frozen[0]), "it is frozen")  # or it may still take the request to cancel
         os.kill(os.getpid(), signal.SIGINT)
         until(lambda: has_pending(frozen[0], signal.SIGINT), "it was cancelled")
         os.kill(os.getpid(), signal.SIGINT)
@@ -235,6 +236,10 @@ def test_ctrl_c_while_the_second_session_opens_stops_the_statement(slow, monkeyp
     assert len(presses) == 1
     all_released(slow.database)
     assert slow.done == slow.steps[:1]
+
+
+def is_stopped(pid: int) -> bool:
+    return bool(re.search(r"^State:\s*T", Path(f"/proc/{pid}/status").read_text(), re.M))
 
 
 def has_pending(pid: int, wanted: signal.Signals) -> bool:

@@ -266,7 +266,7 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
     assert "\n  Reason      Ctrl-C by ben@build-8\n" in mail.body
     assert "Ask whoever stopped it why" in mail.body
-    assert next_command(mail) == f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --env local"
+    assert next_command(mail) == "aurora-migrations run --env local"
     assert f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --local" in mail.body
     assert "2 applied, 0 pending." in mail.body, "the call goes on when its execution is over, and so does the look"
     assert "In progress" not in mail.body
