@@ -21,6 +21,7 @@ import psycopg
 import pytest
 
 import tasks
+from aurora_migrations import project
 from aurora_migrations.cli.main import main
 from tests import servers
 from tests.cli.conftest import Answer, checked, environment
@@ -58,7 +59,8 @@ NOT_RUN = {
 ASKS = ("aurora-migrations rollback 017", "aurora-migrations resolve 018", "aurora-migrations cancel")
 ENDLESS = "aurora-migrations status --watch"
 RUNBOOK, TWIN = RUNBOOKS  # what is in one is in the other: tests/unit says so
-SHOWING = (RUNBOOK, "docs/tutorial.md")  # pages whose blocks of text are what the commands print
+TUTORIAL = "docs/tutorial.md"
+SHOWING = (RUNBOOK, TUTORIAL)  # pages whose blocks of text are what the commands print
 ROW = {
     "tenant_id": "test-001",
     "lead_id": None,
@@ -101,6 +103,7 @@ class Reader(Terminal):
     def _clear(self) -> None:
         shutil.rmtree(self.migrations, ignore_errors=True)
         shutil.copytree(ROOT / "migrations", self.migrations)
+        (self.folder / "schema.sql").unlink(missing_ok=True)  # docs/how-to/replay.md writes it, and `check` compares it
         with psycopg.connect(self.database, autocommit=True) as connection:
             for schema in ("public", "aurora_migrations"):
                 connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
@@ -129,6 +132,8 @@ class Reader(Terminal):
         if "--env" in words:
             at = words.index("--env")
             words[at : at + 2] = ["--local"]
+        if "--replay-url" in words:  # the page's server for tests is the local cloud's
+            words[words.index("--replay-url") + 1] = self.database
         return self._deploy() if words[0] == "deploy" else words
 
     def do(self, words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Answer:
@@ -192,6 +197,10 @@ def plain(words: Sequence[str]) -> str:
 def test_what_a_page_says_can_be_typed(
     page: str, reader: Reader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if page == TUTORIAL:  # with the replay, as for its readers; tests/conftest.py switches it off
+        monkeypatch.setenv(project.REPLAY_VARIABLE, "on")
+        reader._deployed = {}  # what is deployed was built without a replay
+        reader.begin(monkeypatch)
     if page in HOW_TO and page != RUNBOOK:  # these begin where the tutorial ends
         assert main(["run", "--local"]) == 0
     for block in blocks(page, "bash", "sql"):
