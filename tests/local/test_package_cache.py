@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from aurora_migrations import project
 from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.local.cloud import package_cache as module
 from aurora_migrations.local.cloud.artifact_cache import files_in
 from aurora_migrations.local.cloud.package_cache import KEPT, package
+from tests import servers
 from tests.paths import ROOT
 
 USES = """
@@ -79,6 +81,19 @@ def test_a_package_in_use_is_kept_until_its_process_ends(folder: Path, migration
     package(folder, migrations, quietly)
     assert not used.exists()
     assert len(list(folder.glob("package-*"))) == KEPT
+
+
+def test_a_package_made_without_a_replay_is_not_used_with_it(
+    folder: Path, migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(migrations, 0)
+    without = package(folder, migrations, quietly)
+    with servers.folder() as home:
+        monkeypatch.setenv(project.LOCAL_VARIABLE, str(home))
+        monkeypatch.setenv(project.REPLAY_VARIABLE, "on")
+        assert package(folder, migrations, quietly) != without
+        monkeypatch.setenv(project.REPLAY_VARIABLE, "off")
+        assert package(folder, migrations, quietly) == without
 
 
 def test_what_a_killed_process_left_half_made_is_swept(folder: Path, migrations: Path) -> None:

@@ -6,6 +6,7 @@ page says of a command that fails that it does: `# fails ...`. What can't be typ
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 import shutil
@@ -103,7 +104,6 @@ class Reader(Terminal):
     def _clear(self) -> None:
         shutil.rmtree(self.migrations, ignore_errors=True)
         shutil.copytree(ROOT / "migrations", self.migrations)
-        (self.folder / "schema.sql").unlink(missing_ok=True)  # docs/how-to/replay.md writes it, and `check` compares it
         with psycopg.connect(self.database, autocommit=True) as connection:
             for schema in ("public", "aurora_migrations"):
                 connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
@@ -164,9 +164,16 @@ def made(verb: str, arguments: Sequence[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """The local cloud is up for all pages."""
+    """The local cloud is up for all pages but the tutorial."""
+    with local_cloud(tmp_path_factory.mktemp("pages")) as reader:
+        yield reader
+
+
+@contextlib.contextmanager
+def local_cloud(folder: Path) -> Iterator[Reader]:
+    """A reader in this folder, with a local cloud in a process with this environment."""
     with servers.folder() as home:
-        reader = Reader(tmp_path_factory.mktemp("pages"), home)
+        reader = Reader(folder, home)
         shutil.copytree(ROOT / "migrations", reader.migrations)
         _, said = reader.up()
         reader.database, reader.inbox = said["Database"], said["Inbox"]
@@ -193,16 +200,29 @@ def plain(words: Sequence[str]) -> str:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("page", [page for page in PAGES if page != TWIN])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (TWIN, TUTORIAL)])
 def test_what_a_page_says_can_be_typed(
     page: str, reader: Reader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if page == TUTORIAL:  # with the replay, as for its readers; tests/conftest.py switches it off
-        monkeypatch.setenv(project.REPLAY_VARIABLE, "on")
-        reader._deployed = {}  # what is deployed was built without a replay
-        reader.begin(monkeypatch)
     if page in HOW_TO and page != RUNBOOK:  # these begin where the tutorial ends
         assert main(["run", "--local"]) == 0
+    type_page(page, reader, monkeypatch, capsys)
+
+
+def test_what_the_tutorial_says_can_be_typed_with_the_replay_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for its readers; tests/conftest.py switches the replay off."""
+    monkeypatch.setenv(project.REPLAY_VARIABLE, "on")
+    with local_cloud(tmp_path) as reader:
+        reader.begin(monkeypatch)
+        type_page(TUTORIAL, reader, monkeypatch, capsys)
+    assert "wasn't compared with a replay" not in reader.said
+    assert "Not made by a migration" not in reader.said
+
+
+def type_page(page: str, reader: Reader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Types all commands of a page, writes its SQL, and compares what it shows."""
     for block in blocks(page, "bash", "sql"):
         if block.language == "sql":
             write(block.text, reader.folder)
