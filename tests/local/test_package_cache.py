@@ -141,7 +141,7 @@ def test_a_file_saved_while_it_is_packed_is_packed_as_saved(folder: Path, migrat
 def test_files_that_never_stay_the_same_are_told(folder: Path, migrations: Path, packing: list[Any]) -> None:
     write(migrations, 400)
     packing += [lambda: write(migrations, 401), lambda: write(migrations, 402)]
-    with pytest.raises(PackagingError, match="change while they are packed"):
+    with pytest.raises(PackagingError, match="changed during packaging"):
         package(folder, migrations, quietly)
 
 
