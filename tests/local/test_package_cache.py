@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from aurora_migrations import project
 from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.local.cloud import package_cache as module
 from aurora_migrations.local.cloud.artifact_cache import files_in
 from aurora_migrations.local.cloud.package_cache import KEPT, package
+from tests import servers
 from tests.paths import ROOT
 
 USES = """
@@ -81,6 +83,19 @@ def test_a_package_in_use_is_kept_until_its_process_ends(folder: Path, migration
     assert len(list(folder.glob("package-*"))) == KEPT
 
 
+def test_a_package_made_without_a_replay_is_not_used_with_it(
+    folder: Path, migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(migrations, 0)
+    without = package(folder, migrations, quietly)
+    with servers.folder() as home:
+        monkeypatch.setenv(project.LOCAL_VARIABLE, str(home))
+        monkeypatch.setenv(project.REPLAY_VARIABLE, "on")
+        assert package(folder, migrations, quietly) != without
+        monkeypatch.setenv(project.REPLAY_VARIABLE, "off")
+        assert package(folder, migrations, quietly) == without
+
+
 def test_what_a_killed_process_left_half_made_is_swept(folder: Path, migrations: Path) -> None:
     write(migrations, 200)
     left = folder / "package-0123456789abcdef.4711"
@@ -126,7 +141,7 @@ def test_a_file_saved_while_it_is_packed_is_packed_as_saved(folder: Path, migrat
 def test_files_that_never_stay_the_same_are_told(folder: Path, migrations: Path, packing: list[Any]) -> None:
     write(migrations, 400)
     packing += [lambda: write(migrations, 401), lambda: write(migrations, 402)]
-    with pytest.raises(PackagingError, match="change while they are packed"):
+    with pytest.raises(PackagingError, match="changed during packaging"):
         package(folder, migrations, quietly)
 
 

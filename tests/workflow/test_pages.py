@@ -6,6 +6,7 @@ page says of a command that fails that it does: `# fails ...`. What can't be typ
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 import shutil
@@ -21,6 +22,7 @@ import psycopg
 import pytest
 
 import tasks
+from aurora_migrations import project
 from aurora_migrations.cli.main import main
 from tests import servers
 from tests.cli.conftest import Answer, checked, environment
@@ -58,7 +60,8 @@ NOT_RUN = {
 ASKS = ("aurora-migrations rollback 017", "aurora-migrations resolve 018", "aurora-migrations cancel")
 ENDLESS = "aurora-migrations status --watch"
 RUNBOOK, TWIN = RUNBOOKS  # what is in one is in the other: tests/unit says so
-SHOWING = (RUNBOOK, "docs/tutorial.md")  # pages whose blocks of text are what the commands print
+TUTORIAL = "docs/tutorial.md"
+SHOWING = (RUNBOOK, TUTORIAL)  # pages whose blocks of text are what the commands print
 ROW = {
     "tenant_id": "test-001",
     "lead_id": None,
@@ -129,6 +132,8 @@ class Reader(Terminal):
         if "--env" in words:
             at = words.index("--env")
             words[at : at + 2] = ["--local"]
+        if "--replay-url" in words:  # the page's server for tests is the local cloud's
+            words[words.index("--replay-url") + 1] = self.database
         return self._deploy() if words[0] == "deploy" else words
 
     def do(self, words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Answer:
@@ -159,9 +164,16 @@ def made(verb: str, arguments: Sequence[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """The local cloud is up for all pages."""
+    """The local cloud is up for all pages but the tutorial."""
+    with local_cloud(tmp_path_factory.mktemp("pages")) as reader:
+        yield reader
+
+
+@contextlib.contextmanager
+def local_cloud(folder: Path) -> Iterator[Reader]:
+    """A reader in this folder, with a local cloud in a process with this environment."""
     with servers.folder() as home:
-        reader = Reader(tmp_path_factory.mktemp("pages"), home)
+        reader = Reader(folder, home)
         shutil.copytree(ROOT / "migrations", reader.migrations)
         _, said = reader.up()
         reader.database, reader.inbox = said["Database"], said["Inbox"]
@@ -188,12 +200,28 @@ def plain(words: Sequence[str]) -> str:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("page", [page for page in PAGES if page != TWIN])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (TWIN, TUTORIAL)])
 def test_what_a_page_says_can_be_typed(
     page: str, reader: Reader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if page in HOW_TO and page != RUNBOOK:  # these begin where the tutorial ends
         assert main(["run", "--local"]) == 0
+    type_page(page, reader, monkeypatch, capsys)
+
+
+def test_what_the_tutorial_says_can_be_typed_with_the_replay_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for its readers; tests/conftest.py switches the replay off."""
+    monkeypatch.setenv(project.REPLAY_VARIABLE, "on")
+    with local_cloud(tmp_path) as reader:
+        reader.begin(monkeypatch)
+        type_page(TUTORIAL, reader, monkeypatch, capsys)
+        assert (reader.home / "replay").is_dir(), "nothing was replayed"
+
+
+def type_page(page: str, reader: Reader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Types all commands of a page, writes its SQL, and compares what it shows."""
     for block in blocks(page, "bash", "sql"):
         if block.language == "sql":
             write(block.text, reader.folder)

@@ -50,7 +50,7 @@ def package(folder: Path, migrations: Path, tell: Callable[[str], None]) -> Path
             made = artifact_cache.get_or_build(
                 folder,
                 "package",
-                lambda: digest_of([], code.name, fingerprint(migrations)),
+                lambda: digest_of([], code.name, fingerprint(migrations), f"replays: {project.replays()}"),
                 lambda building: _build("package", building, code, migrations),
             )
             artifact_cache.keep_in_use(made, KEPT)
