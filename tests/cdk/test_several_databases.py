@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from aurora_migrations.cdk.config import MOST_DATABASES, OneOfSeveral, SettingsE
 from tests.cdk.cloud import Template, some
 from tests.cdk.conftest import context, synthesised
 from tests.cdk.test_config import DEV
+from tests.cdk.test_examples import ran
 from tests.cdk.test_side_by_side import named
+from tests.cli.test_schemas import fits
 from tests.paths import ROOT
 
 SHOP = {**DEV["database"], "migrations": "db/shop"}
@@ -275,3 +278,31 @@ def test_folder_that_is_not_there_is_told_before_anything_is_built(tmp_path: Pat
     with pytest.raises(SettingsError) as caught:
         synthesised(tmp_path, {"prod": data})
     assert str(caught.value) == "cdk.json: `migrations` of prod-shop must be a folder, and 'db/shop' is none."
+
+
+# ---- `synth`, with a package of each folder --------------------------------------------------------------------------
+
+
+def test_each_folder_is_a_package_and_functions_have_their_own(tmp_path: Path) -> None:
+    """Three databases, of which two have one folder."""
+    for name in ("shop", "billing"):
+        (tmp_path / "db" / name).mkdir(parents=True)
+        (tmp_path / "db" / name / f"001_{name}.sql").write_text(f"CREATE TABLE {name} (id int PRIMARY KEY);\n")
+    data = several({"shop": SHOP, "outlet": {**SHOP, "name": "outlet"}, "billing": BILLING})
+    (tmp_path / "cdk.json").write_text(json.dumps({"context": {"environments": {"prod": data}}}))
+    told = json.loads(ran(tmp_path, "-m", "aurora_migrations", "synth", "--output", "json"))
+    fits("synth", told)
+    assert len(told["packages"]) == 2
+    files = {}
+    for package in told["packages"]:
+        with zipfile.ZipFile(tmp_path / package) as archive:
+            files[Path(package).name] = [name for name in archive.namelist() if name.endswith(".sql")]
+    (path,) = told["templates"]
+    template = Template(tmp_path / path)
+    for name, file in (("shop", "001_shop"), ("outlet", "001_shop"), ("billing", "001_billing")):
+        for kind in ("preflight", "apply", "verify"):
+            function = template.one("Lambda::Function", FunctionName=f"aurora-migrations-prod-{name}-{kind}").properties
+            assert files[function["Code"]["S3Key"]] == [f"migrations/{file}.sql"]
+            command = function["Environment"]["Variables"]["DEPLOY_COMMAND"]
+            assert "deploy --stack-name AuroraMigrationsRunnerStack-prod " in command
+    assert [name for name, each in template.body["Parameters"].items() if "Default" not in each] == ["PackageBucket"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from aurora_migrations.local.postgres.binaries import Installation
 
+from aurora_migrations.embedded.binaries import Installation
 from tests import servers
 from tests.paths import ROOT
 

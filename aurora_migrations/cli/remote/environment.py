@@ -169,12 +169,12 @@ class Environment:
         if "StateMachineArn" in found:
             return found
         if several := _databases(self.described):
-            each = ", ".join(f"--env {name}" for name in several)
             message = f"The environment {self.name} has several databases: {', '.join(several)}."
             raise errors.StackNotFound(
                 message,
                 cause="Each has a state machine of its own.",
-                solution=f"Name one: {each}.",
+                solution="Write `--env` with one of these names.",
+                next_command=NextCommand("status", ("--env", several[0])),
                 environments=several,
             )
         status, cause, solution = self.described["StackStatus"], None, None
