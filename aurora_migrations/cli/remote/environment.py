@@ -174,7 +174,6 @@ class Environment:
                 message,
                 cause="Each has a state machine of its own.",
                 solution="Write `--env` with one of these names.",
-                next_command=NextCommand("status", ("--env", several[0])),
                 environments=several,
             )
         status, cause, solution = self.described["StackStatus"], None, None
