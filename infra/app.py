@@ -19,4 +19,4 @@ def main() -> int:
 
 def add_stacks(app: cdk.App) -> list[stack.MigrationsStack]:
     """The stacks of this repository's environments. Raises SettingsError for a mistake in the settings."""
-    return stack.add_stacks(app, ROOT / "migrations")
+    return stack.add_stacks(app, ROOT / "migrations", ROOT)

@@ -26,18 +26,18 @@ _LOGS_USE_KEY = (
 )
 
 
-def make_key(scope: Construct, settings: Environment) -> kms.Key:
-    """The key of topic, queue and logs, open to the services that write to them.
+def make_key(scope: Construct, settings: Environment, *others: Environment) -> kms.Key:
+    """The key of topic, queue and logs, open to the services that write to them; `others` are the environment's other
+    databases.
 
     AWS documents the statements for EventBridge and CloudWatch without a condition on the source: with one, alarms and
     dead letters would be lost without a word.
     """
-    names = Names(settings.name)
     key = kms.Key(
         scope,
         "Key",
-        alias=f"alias/{names.of()}",
-        description=f"Alerts, dead letters and logs of the migrations of {settings.name}",
+        alias=f"alias/{Names(settings.shared_name).of()}",
+        description=f"Alerts, dead letters and logs of the migrations of {settings.shared_name}",
         enable_key_rotation=True,
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
@@ -47,8 +47,10 @@ def make_key(scope: Construct, settings: Environment) -> kms.Key:
         )
     stack = cdk.Stack.of(scope)
     gate = ("gate",) if settings.deployment == "waits" else ()
-    groups = [names.function_log(function) for function in ("preflight", "apply", "verify", *gate)]
-    groups += [names.machine_log(), *(names.machine_log(part) for part in ("notice", "daily", *gate))]
+    groups = []
+    for names in (Names(each.name) for each in (settings, *others)):
+        groups += [names.function_log(function) for function in ("preflight", "apply", "verify", *gate)]
+        groups += [names.machine_log(), *(names.machine_log(part) for part in ("notice", "daily", *gate))]
     arns = [
         stack.format_arn(
             service="logs", resource="log-group", resource_name=group, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
@@ -78,32 +80,38 @@ def make_log(scope: Construct, settings: Environment, key: kms.Key, group: str) 
 
 
 class Alerts(Construct):
-    """The topic that failures go to."""
+    """The topic that failures go to; with `shared`, that of all databases of an environment."""
 
-    def __init__(self, scope: Construct, name: str, *, settings: Environment, key: kms.Key) -> None:
+    def __init__(
+        self, scope: Construct, name: str, *, settings: Environment, key: kms.Key, shared: Alerts | None = None
+    ) -> None:
         super().__init__(scope, name)
         self.key = key
         self.environment = settings.name
         self.chat = settings.chat
-        self.topic = sns.Topic(
+        self.topic: sns.Topic = self._make_topic(settings) if shared is None else shared.topic
+
+    def _make_topic(self, settings: Environment) -> sns.Topic:
+        topic = sns.Topic(
             self,
             "Topic",
-            topic_name=Names(settings.name).of("alerts"),
-            display_name=f"Migrations {settings.name}",
-            master_key=key,
+            topic_name=Names(settings.shared_name).of("alerts"),
+            display_name=f"Migrations {settings.shared_name}",
+            master_key=self.key,
             enforce_ssl=True,
         )
         for email in settings.emails:
-            self.topic.add_subscription(subscriptions.EmailSubscription(email))
-        self.topic.add_to_resource_policy(
+            topic.add_subscription(subscriptions.EmailSubscription(email))
+        topic.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="AlarmsMayPublish",
                 principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
                 actions=["sns:Publish"],
-                resources=[self.topic.topic_arn],
+                resources=[topic.topic_arn],
                 conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
             )
         )
+        return topic
 
     def grant_publish(self, role: iam.IRole) -> None:
         """Lets a role send to the topic, and use its key: without the second, every message would be lost."""

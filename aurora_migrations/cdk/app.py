@@ -22,7 +22,7 @@ def synthesize(project: str | Path = ".", migrations: str | Path = "migrations")
     def write() -> None:
         outdir = os.environ.get("CDK_OUTDIR", str(root / "cdk.out"))
         app = cdk.App(context=read_context(root / "cdk.json"), outdir=outdir)
-        add_stacks(app, root / migrations)
+        add_stacks(app, root / migrations, root)
         app.synth()
 
     message = first_mistake(write)

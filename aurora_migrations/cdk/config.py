@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     StrictBool,
     ValidationError,
@@ -30,13 +32,14 @@ from aurora_migrations.cdk.config_fields import (
     SecretArn,
     describe_mistakes,
 )
-from aurora_migrations.cdk.naming import Names, full_name
+from aurora_migrations.cdk.naming import DATABASE, Names, full_name
 from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
 from aurora_migrations.engine.options import write_duration
 from aurora_migrations.engine.steps.execution import USUAL_ACTIONS, ActionName
 from aurora_migrations.engine.steps.settings import Encrypted, Hazards
 from aurora_migrations.engine.steps.step import RESERVE
 
+MOST_DATABASES = 6  # of an environment: a template has 1 MB at most, and takes 105 kB for each
 LONGEST_PATTERN = 2_048  # characters of an EventBridge rule's pattern
 # Characters of the deploy rule's pattern, and of each stack in it beside its name, twice.
 _PATTERN, _PATTERN_OF_STACK = 200, 150
@@ -45,8 +48,9 @@ _LONGEST_CALL_MS = 900_000  # of Lambda
 _SHORTEST_CALL_MS = 30_000  # RESERVE, and what reading the secret and connecting may take when they are slow
 TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
 # What isn't a key of an environment's object: its name, or the pair of its key in `environments` and the project; the
-# name of its stack; and the command that deploys it, if it isn't the usual one.
-NAME, STACK, DEPLOY = "<name>", "<stack>", "<deploy>"
+# name of its stack; the command that deploys it, if it isn't the usual one; and, of one database of several, the
+# environment's name.
+NAME, STACK, DEPLOY, GROUP = "<name>", "<stack>", "<deploy>", "<group>"
 LONGEST_GATE_MS = 3_600_000  # CloudFormation waits no longer for a custom resource
 GATE_MARGIN_MS = 300_000  # of it, kept for starting the execution and for noticing its end
 _RUN_TIMEOUT_OF_GATE = "55min"  # `run_timeout` if a deployment waits for the run
@@ -89,6 +93,15 @@ class Database(Model):
     """The ARN of your own KMS key that encrypts the secret. Without it, AWS's own key does."""
     sslmode: Encrypted = "verify-full"
     """How the server's certificate is checked (libpq's `sslmode`)."""
+
+
+class NamedDatabase(Database):
+    """One of an environment's several databases."""
+
+    migrations: str = Field(pattern=r"\S")
+    """The folder of its migrations, relative to `cdk.json`."""
+    security_group: Reference[Annotated[str, Field(pattern="^sg-[0-9a-f]+$")]] | None = None
+    """The ID of its cluster's security group, if that isn't `network.database_security_group`."""
 
 
 class Limits(Model):
@@ -154,8 +167,22 @@ def _shortest_run(task_timeout: int, lock_wait: int) -> int:
     return task_timeout + max(*waiting, SERVICE.waits * 1_000, ASLEEP.waits * 1_000, dying)
 
 
+_NAMED_OBJECTS: dict[str, Any] = {
+    "minProperties": 1,
+    "maxProperties": MOST_DATABASES,
+    "propertyNames": {"pattern": f"^{DATABASE}$"},
+}
+
+
+def _one_or_several(schema: dict[str, Any]) -> None:
+    schema["required"].remove("database")
+    schema["oneOf"] = [{"required": [key]} for key in ("database", "databases")]
+
+
 class Environment(Model):
     """All settings of one environment."""
+
+    model_config = ConfigDict(json_schema_extra=_one_or_several)
 
     name: SkipJsonSchema[
         Annotated[str, BeforeValidator(lambda given: full_name(*given) if isinstance(given, tuple) else given)]
@@ -169,6 +196,9 @@ class Environment(Model):
     """Where the functions run and what they reach."""
     database: Database
     """The database to migrate."""
+    databases: Mapping[str, NamedDatabase] = Field(default={}, json_schema_extra=_NAMED_OBJECTS)
+    """Several databases in place of `database`, 6 at most, each by a name. Each has the keys of `database` and these,
+    and a state machine that `--env ENVIRONMENT-NAME` takes. All else is as the environment has it."""
     emails: DistinctList[Email] = Field(min_length=1, title="a plain e-mail address, such as team@example.com")
     """The addresses that failures are mailed to. Each is plain, as `team@example.com`, in ASCII."""
     watch_stacks: DistinctList[Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9-]{0,127}$")]] = Field(
@@ -211,6 +241,21 @@ class Environment(Model):
     def stack(self) -> str:
         """The name of the stack that it is in."""
         return self.own_stack or Names(self.name).stack
+
+    @property
+    def shared_name(self) -> str:
+        """What topic and key are named after: with several databases it is the environment, without theirs."""
+        return self.name
+
+    @property
+    def security_group(self) -> Reference[str]:
+        """The cluster's."""
+        return self.network.database_security_group
+
+    def folder(self, usual: Path, root: Path) -> Path:
+        """Where its migrations are: a folder of its own, relative to `root`, or the usual one. Raises SettingsError if
+        its own isn't there."""
+        return usual
 
     @field_validator("watch_stacks")
     @classmethod
@@ -262,6 +307,28 @@ class Environment(Model):
         return region
 
 
+class OneOfSeveral(Environment):
+    """The settings of one of an environment's several databases: `name` is ENVIRONMENT-NAME."""
+
+    group: str = Field(validation_alias=GROUP)
+    """The name of the environment."""
+    database: NamedDatabase
+
+    @property
+    def shared_name(self) -> str:
+        return self.group
+
+    @property
+    def security_group(self) -> Reference[str]:
+        return self.database.security_group or super().security_group
+
+    def folder(self, usual: Path, root: Path) -> Path:
+        if not (root / self.database.migrations).is_dir():
+            wrong = f"must be a folder, and {self.database.migrations!r} is none"
+            raise SettingsError(f"cdk.json: `migrations` of {self.name} {wrong}.")
+        return root / self.database.migrations
+
+
 def read_context(path: Path) -> dict[str, Any]:
     """The context of cdk.json. What the `cdk` command passes takes precedence: the same, and its `--context` options.
 
@@ -287,8 +354,8 @@ def read_context(path: Path) -> dict[str, Any]:
 def read_environments(
     environments: Any, chosen: str | None = None, project: str | None = None
 ) -> tuple[Environment, ...]:
-    """Those of cdk.json's context `environments`, or the one that `--context env=NAME` has chosen. `project` is the
-    context of that name.
+    """Those of cdk.json's context `environments`, or the one that `--context env=NAME` has chosen; of one with several
+    databases each. `project` is the context of that name.
 
     Raises:
         SettingsError: mistakes in any of them, or there is none of that name.
@@ -298,13 +365,19 @@ def read_environments(
     if chosen is not None and chosen not in environments:
         known = ", ".join(environments)
         raise SettingsError(f"There is no environment {chosen!r}; `environments` in cdk.json has {known}.")
-    found, wrong = [], []
+    found: list[Environment] = []
+    wrong: list[str] = []
     for name in environments if chosen is None else (chosen,):
         data = environments[name]
+        if isinstance(data, Mapping) and "databases" in data:
+            several, mistakes = _read_several(name, environments, project)
+            found += several
+            wrong += mistakes
+            continue
+        # The command needs the project's name in the stack's, and not in the environment's.
+        deployed = {} if project is None else {DEPLOY: _command(f"{project}-{name}", name)}
         try:
-            whole = (
-                {**data, NAME: (name, project), **_deployed_as(name, project)} if isinstance(data, Mapping) else data
-            )
+            whole = {**data, NAME: (name, project), **deployed} if isinstance(data, Mapping) else data
             found.append(Environment.model_validate(whole))
         except ValidationError as error:
             wrong += describe_mistakes(error, Environment, f"environments.{name}")
@@ -313,8 +386,52 @@ def read_environments(
     return tuple(found)
 
 
-def _deployed_as(name: str, project: str | None) -> dict[str, str]:
-    """Its command needs the project's name in the stack's, and not in the environment's."""
-    if project is None:
-        return {}
-    return {DEPLOY: f"npx aws-cdk@2 deploy {Names(f'{project}-{name}').stack} --context env={name}"}
+def _read_several(
+    name: str, environments: Mapping[str, Any], project: str | None
+) -> tuple[list[OneOfSeveral], list[str]]:
+    """The databases of an environment that has several, and mistakes."""
+    path, data = f"environments.{name}", environments[name]
+    databases = data["databases"]
+    if "database" in data:
+        todo = "write each database in `databases`, with a name and its folder `migrations`"
+        return [], [f"cdk.json: `{path}` has both `database` and `databases`: {todo}."]
+    if not isinstance(databases, Mapping) or not databases:
+        return [], [f"cdk.json: `{path}.databases` must be an object with an object per database."]
+    wrong = []
+    if len(databases) > MOST_DATABASES:
+        many = f"may have {MOST_DATABASES} items at most, and has {len(databases)}"
+        wrong.append(f"cdk.json: `{path}.databases` {many}: CloudFormation takes no template of more than 1 MB.")
+    taken = {each: other for other, its in environments.items() if other != name for each in _names(other, its)}
+    found = []
+    for key, database in databases.items():
+        here, machine, group = f"{path}.databases.{key}", f"{name}-{key}", name
+        try:
+            if not re.fullmatch(DATABASE, key):
+                form = "lower-case words of letters and digits that begin with a letter, joined by hyphens"
+                raise ValueError(f"can't be a database's name: write {form}")
+            if machine in taken:
+                why = f"`environments.{taken[machine]}` has a machine or a stack of that name"
+                raise ValueError(f"can't be named {machine}: {why}")
+            machine, group = full_name(machine, project), full_name(name, project)
+        except ValueError as error:
+            whose = f"makes the name {machine}, which " if "an environment's name" in str(error) else ""
+            wrong.append(f"cdk.json: `{here}` {whose}{error}.")
+        deployed = {NAME: machine, GROUP: group, STACK: Names(group).stack, DEPLOY: _command(group, name)}
+        rest = {other: value for other, value in data.items() if other != "databases"}
+        try:
+            found.append(OneOfSeveral.model_validate({**rest, "database": database, **deployed}))
+        except ValidationError as error:
+            for line in describe_mistakes(error, OneOfSeveral, path):
+                own = line.replace(f"`{path}.database", f"`{here}", 1)
+                wrong.append(own.replace("`database.", f"`databases.{key}."))
+    return found, list(dict.fromkeys(wrong))
+
+
+def _names(name: str, data: Any) -> list[str]:
+    """What an environment's stack and machines are named after."""
+    databases = data.get("databases") if isinstance(data, Mapping) else None
+    return [name, *(f"{name}-{key}" for key in databases)] if isinstance(databases, Mapping) else [name]
+
+
+def _command(full: str, name: str) -> str:
+    return f"npx aws-cdk@2 deploy {Names(full).stack} --context env={name}"

@@ -58,12 +58,15 @@ _NAMES: MutableMapping[IConstruct, dict[tuple[str, str, str], str]] = WeakKeyDic
 class Migrations(Construct):
     """Runs one database's migrations, by validated settings. In other stacks use `AuroraMigrations`."""
 
-    def __init__(self, scope: Construct, id: str, settings: Environment, package: Package) -> None:
+    def __init__(
+        self, scope: Construct, id: str, settings: Environment, package: Package, shared: Alerts | None = None
+    ) -> None:
+        """Builds it. `shared` is the topic, and the key, of an environment's several databases."""
         super().__init__(scope, id)
         self._refuse_a_second_one_of_this_name(settings)
-        key = make_key(self, settings)
+        key = make_key(self, settings) if shared is None else shared.key
         network = Network(self, "Network", settings)
-        alerts = Alerts(self, "Alerts", settings=settings, key=key)
+        alerts = Alerts(self, "Alerts", settings=settings, key=key, shared=shared)
         functions = Functions(self, "Functions", settings=settings, network=network, key=key, package=package)
         workflow = Workflow(self, "Workflow", settings=settings, functions=functions, alerts=alerts)
         dead_letters = DeadLetters(self, "DeadLetters", settings=settings, alerts=alerts, key=key)
@@ -87,7 +90,7 @@ class Migrations(Construct):
         self._write_outputs(workflow, functions, alerts, dead_letters)
         if settings.deployment == "waits":
             gate = Gate(self, "Gate", settings=settings, functions=functions, alerts=alerts, package=package)
-            gate.open_after(network, functions, workflow, alerts, dead_letters, trigger)
+            gate.open_after(network, functions, workflow, shared or alerts, dead_letters, trigger)
             self.gate: cdk.CustomResource | None = gate.resource
             """What waits for the run, with `deployment="waits"`."""
         else:

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 
 ENVIRONMENT = "[a-z][a-z0-9-]{0,19}"  # pattern of an environment's name, without the project's
+# Of one of an environment's databases. As `OrdersArchive`, in logical ids, it still differs from all others.
+DATABASE = "[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*"
 PROJECT = "[a-z][a-z0-9-]{0,14}"
 LONGEST = 36  # characters of both: with those around it a function's name has 64, Lambda's limit
 LOCAL = "local"  # the environment that the local cloud is

@@ -36,7 +36,7 @@ class Network(Construct):
             subnets.append(subnet)
         self.subnets = ec2.SubnetSelection(subnets=subnets)
         self.group = self._group("Runner", "runner", "The migration functions: out to the database and to its secret")
-        database = self._existing("Database", wanted.database_security_group)
+        database = self._existing("Database", settings.security_group)
         port = ec2.Port.tcp(resolve_number(self, settings.database.port))
         self.group.connections.allow_to(database, port, f"migrations of {settings.name}")
         is_ours = wanted.secrets_endpoint == "create"

@@ -105,12 +105,12 @@ def test_times_are_written_as_people_write_them() -> None:
 MISTAKES = {
     "unknown key": (
         put("emial", []),
-        "emial` is unknown; known keys: network, database, emails, watch_stacks, allowed_actions, hazards, "
+        "emial` is unknown; known keys: network, database, databases, emails, watch_stacks, allowed_actions, hazards, "
         "daily_check, success_mail, chat, limits, deployment, log_level, log_retention_days, account, region.",
     ),
     "name inside of its object": (
         put("name", "test"),
-        "name` is unknown; known keys: network, database, emails, watch_stacks, allowed_actions, hazards, "
+        "name` is unknown; known keys: network, database, databases, emails, watch_stacks, allowed_actions, hazards, "
         "daily_check, success_mail, chat, limits, deployment, log_level, log_retention_days, account, region.",
     ),
     "unknown inner key": (
@@ -554,7 +554,7 @@ def test_schema_describes_every_key() -> None:
     definitions = schema().schema["$defs"]
     environment = schema().schema["properties"]["context"]["properties"]["environments"]["additionalProperties"]
     objects = [environment, *definitions.values()]
-    assert len(objects) == 6
+    assert len(objects) == 7
     assert [
         key
         for each in objects

@@ -15,7 +15,7 @@ import botocore.client
 import pytest
 from botocore.exceptions import ClientError
 
-from aurora_migrations.cdk.naming import Names
+from aurora_migrations.cdk.naming import STACK_TAG, Names
 
 REGION = "eu-west-1"
 ROLE = "arn:aws:iam::123456789012:role/any"
@@ -148,6 +148,18 @@ class Cloud:
         self.outputs = {"StateMachineArn": self._make_machine(definition)}
         self.stack(self.outputs)
         return self
+
+    def deploy_several(self, environment: str, definitions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Makes the stack of an environment with several databases, and the machine of each, by its name."""
+        stack = Names(environment).stack
+        for name, definition in definitions.items():
+            self.environment = f"{environment}-{name}"
+            machine, id = self._make_machine(definition), name.capitalize()
+            tag = {"key": STACK_TAG, "value": f"{stack}/{id}"}
+            self.client("stepfunctions").tag_resource(resourceArn=machine, tags=[tag])
+            self.outputs |= {f"{id}StateMachineArn": machine, f"{id}StateMachineName": self.names.of()}
+        self.environment = environment
+        self.stack(self.outputs)
 
     def _make_machine(self, definition: Mapping[str, Any]) -> str:
         states, name = self.client("stepfunctions"), self.names.of()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
+
+import pytest
 
 from tests.cli.cloud import Cloud, answering
 from tests.cli.conftest import Call
@@ -23,3 +26,31 @@ def test_an_environment_in_a_stack_of_others_is_found_by_the_tag_of_its_state_ma
     cloud.client("cloudformation").create_stack(StackName="Shop-Prod", TemplateBody=json.dumps(template))
     told = call("list", "--env", "shop-prod", "--output", "json")
     assert told.code == 0, told
+
+
+def answers(name: str) -> dict[str, Any]:
+    return answering({**ALL, "list-migrations": {**ALL["list-migrations"], "message": f"This is {name}."}})
+
+
+@pytest.mark.parametrize("name", ["prod-shop", "prod-billing"])
+def test_each_database_of_an_environment_has_a_name_of_its_own(cloud: Cloud, call: Call, name: str) -> None:
+    cloud.deploy_several("prod", {name: answers(name) for name in ("shop", "billing")})
+    told = call("list", "--env", name, "--output", "json")
+    assert told.code == 0, told
+    assert told.json["message"] == f"This is {name.removeprefix('prod-')}."
+
+
+def test_environment_with_several_databases_is_told_with_what_to_write(cloud: Cloud, call: Call) -> None:
+    cloud.deploy_several("prod", {name: answers(name) for name in ("shop", "billing")})
+    told = call("run", "--env", "prod", "--output", "json")
+    assert (told.code, told.json["error"]) == (1, "StackNotFound")
+    assert told.json["message"] == "The environment prod has several databases: prod-billing, prod-shop."
+    assert told.json["environments"] == ["prod-billing", "prod-shop"]
+    assert told.json["solution"] == "Write `--env` with one of these names."
+
+
+def test_unknown_environment_is_told_with_those_of_every_database(cloud: Cloud, call: Call) -> None:
+    cloud.deploy_several("prod", {name: answers(name) for name in ("shop", "billing")})
+    told = call("list", "--env", "prod-shops")
+    assert told.code == 1
+    assert "There: prod-billing, prod-shop." in told.err

@@ -66,6 +66,7 @@ def _rows(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str = 
         if inner:
             yield from _rows(definitions[inner], definitions, f"{path}{key}.")
             continue
+        named = field.get("additionalProperties", {}).get("$ref", "").removeprefix("#/$defs/")
         text = json.dumps(field)
         words = field.get("enum") or field.get("items", {}).get("enum", ())
         default = field.get("default")
@@ -76,3 +77,7 @@ def _rows(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str = 
             " *(reference)*" if "#/$defs/Export" in text else "",
             "required" if key in model.get("required", ()) else "" if default is None else f"`{json.dumps(default)}`",
         )
+        if named:  # only what it has beside the keys of `database`, which are in the table
+            known = definitions["Database"]["properties"]
+            own = {name: each for name, each in definitions[named]["properties"].items() if name not in known}
+            yield from _rows(definitions[named] | {"properties": own}, definitions, f"{path}{key}.NAME.")

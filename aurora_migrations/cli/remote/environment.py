@@ -168,6 +168,14 @@ class Environment:
         found = {name.removeprefix(prefix): value for name, value in listed.items() if name.startswith(prefix)}
         if "StateMachineArn" in found:
             return found
+        if several := _databases(self.described):
+            message = f"The environment {self.name} has several databases: {', '.join(several)}."
+            raise errors.StackNotFound(
+                message,
+                cause="Each has a state machine of its own.",
+                solution="Write `--env` with one of these names.",
+                environments=several,
+            )
         status, cause, solution = self.described["StackStatus"], None, None
         if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             cause = "Something else made the stack, or another version of the product did."
@@ -187,8 +195,10 @@ class Environment:
         """The environments in this account and region; none if the caller may not list stacks."""
         pages = self.client("cloudformation").get_paginator("describe_stacks").paginate()
         with contextlib.suppress(ClientError):
-            names = [stack["StackName"] for page in pages for stack in page["Stacks"]]
-            return sorted(name.removeprefix(_STACKS) for name in names if name.startswith(_STACKS))
+            ours = [stack for page in pages for stack in page["Stacks"] if stack["StackName"].startswith(_STACKS)]
+            return sorted(
+                name for each in ours for name in _databases(each) or [each["StackName"].removeprefix(_STACKS)]
+            )
         return []
 
     def start(self, name: str, asked: Mapping[str, str]) -> Execution:
@@ -283,6 +293,13 @@ class Environment:
                 stateMachineArn=machine, statusFilter=RUNNING, maxResults=100
             )["executions"]
         return [{"execution": each["name"], "started_at": iso(each["startDate"])} for each in found]
+
+
+def _databases(stack: Mapping[str, Any]) -> list[str]:
+    """What `--env` takes for each database of a stack of several; empty for a stack of one."""
+    machines = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
+    ending, prefix = "StateMachineName", Names("").of()
+    return sorted(name.removeprefix(prefix) for key, name in machines.items() if key.endswith(ending) and key != ending)
 
 
 @contextlib.contextmanager

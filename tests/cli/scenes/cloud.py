@@ -69,6 +69,12 @@ def _not_ready(stage: Stage) -> Answer:
     return stage.env("run")
 
 
+def _several(stage: Stage) -> Answer:
+    machine = answering({"status": {}})
+    stage.cloud.deploy_several("dev", {"shop": machine, "billing": machine})
+    return stage.env("run")
+
+
 def _elsewhere(stage: Stage) -> Answer:
     stage.cloud.deploy_bare(answering({"status": {}}))
     return stage.call("run", "--env", "prod")
@@ -256,6 +262,7 @@ SCENES = {
     "StackNotFound": [
         ("there is no environment", lambda s: s.env("run")),
         ("there is another one", _elsewhere),
+        ("it has several databases", _several),
     ],
     "StackNotReady": [("its first deployment isn't through", _not_ready), ("something else made it", _of_others)],
     "ExecutionNotFound": [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aurora_migrations import project
 from aurora_migrations.cdk.package import ARM64, PackagingError, build, inspect, zipped
@@ -43,10 +43,12 @@ def main(argv: Sequence[str]) -> int:
             context = read_context(project.root() / "cdk.json")
             name = context.get("project")
             environments = read_environments(context.get("environments"), arguments.environment, name)
+            folders = {each.name: each.folder(arguments.migrations, project.root()) for each in environments}
         except SettingsError as error:
             raise PackagingError(str(error)) from error
-        package = _write_package(arguments.migrations, out)
-        templates = _write_templates(environments, name, out, package.name)
+        written = {folder: _write_package(folder, out) for folder in dict.fromkeys(folders.values())}
+        packages = {each: written[folder].name for each, folder in folders.items()}
+        templates = _write_templates(environments, name, out, packages)
     except ModuleNotFoundError as error:
         problem = f'{error.name} isn\'t installed here: pip install "aurora-migrations[cdk]"'
     except (PackagingError, OSError) as error:
@@ -54,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     except MigratorError as error:
         return options.fail(error, "check", arguments, options.execution_name())
     else:
-        _report(arguments.output, package, templates)
+        _report(arguments.output, list(dict.fromkeys(written.values())), templates)
         return 0
     if arguments.output == "json":
         print_json({"ok": False, "problems": problem.splitlines()})
@@ -77,8 +79,11 @@ def _write_package(migrations: Path, out: Path) -> Path:
     return path
 
 
-def _write_templates(environments: Sequence[Environment], owner: str | None, out: Path, key: str) -> list[Path]:
-    """Writes the templates of a project's environments; returns their paths."""
+def _write_templates(
+    environments: Sequence[Environment], owner: str | None, out: Path, packages: Mapping[str, str]
+) -> list[Path]:
+    """Writes the templates of a project's environments; returns their paths. `packages` are the names of the zip files,
+    by the environment's."""
     import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
 
     import aws_cdk as cdk  # isort: skip
@@ -86,19 +91,23 @@ def _write_templates(environments: Sequence[Environment], owner: str | None, out
     from aws_cdk import aws_s3 as s3  # isort: skip
 
     from aurora_migrations.cdk.functions import Package
-    from aurora_migrations.cdk.stack import MigrationsStack
+    from aurora_migrations.cdk.stack import MigrationsStack, by_stack
 
-    def package(stack: cdk.Stack) -> Package:
-        bucket = cdk.CfnParameter(stack, _BUCKET, type="String", description=f"The S3 bucket that has {key}.")
+    def package(stack: cdk.Stack, settings: Environment) -> Package:
+        key, bucket = packages[settings.name], stack.node.try_find_child("Packages")
+        if bucket is None:  # the first database's
+            given = cdk.CfnParameter(stack, _BUCKET, type="String", description=f"The S3 bucket that has {key}.")
+            bucket = s3.Bucket.from_bucket_name(stack, "Packages", given.value_as_string)
         # The key is written out: CloudFormation makes a new version of a function only where the template changes.
-        code = lambda_.Code.from_bucket(s3.Bucket.from_bucket_name(stack, "Packages", bucket.value_as_string), key)
+        code = lambda_.Code.from_bucket(cast("s3.IBucket", bucket), key)
         return Package(code, lambda_.Runtime.PYTHON_3_14, lambda_.Architecture.ARM_64)
 
     written = []
     app = cdk.App(outdir=str(out / "assembly"), analytics_reporting=False)
-    for found in environments:
-        command = f"aws cloudformation deploy --stack-name {found.stack} --template-file {found.stack}.template.json"
-        settings = found.model_copy(update={"deploy": command})
+    for found in by_stack(environments):
+        name = found[0].stack
+        command = f"aws cloudformation deploy --stack-name {name} --template-file {name}.template.json"
+        settings = [each.model_copy(update={"deploy": command}) for each in found]
         synthesizer = cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False)
         stack = MigrationsStack(app, settings, package, owner, synthesizer=synthesizer)
         written.append(out / f"{stack.stack_name}.template.json")
@@ -109,16 +118,17 @@ def _write_templates(environments: Sequence[Environment], owner: str | None, out
     return written
 
 
-def _report(output: str, package: Path, templates: Sequence[Path]) -> None:
+def _report(output: str, packages: Sequence[Path], templates: Sequence[Path]) -> None:
     if output == "json":
-        print_json({"ok": True, "package": str(package), "templates": [str(path) for path in templates]})
+        zips = [str(path) for path in packages]
+        print_json({"ok": True, "package": zips[0], "packages": zips, "templates": [str(path) for path in templates]})
         return
-    show(f"Wrote {package}", *(f"Wrote {path}" for path in templates))
+    show(*(f"Wrote {path}" for path in packages), *(f"Wrote {path}" for path in templates))
     first = templates[0]
     stack = first.name.removesuffix(".template.json")
     show(
         "To deploy, with a bucket of yours:",
-        f"  aws s3 cp {package} s3://BUCKET/",
+        *(f"  aws s3 cp {path} s3://BUCKET/" for path in packages),
         f"  aws cloudformation deploy --stack-name {stack} --template-file {first} --s3-bucket BUCKET \\",
         f"    --parameter-overrides {_BUCKET}=BUCKET --capabilities CAPABILITY_IAM",
     )
