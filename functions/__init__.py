@@ -4,6 +4,7 @@
     database_secret  the login, from Secrets Manager          telemetry       log lines and metrics
     mail             mails about errors and successes         workflow_mails  mails about executions that died
     remediation      remedy and next command in an environment
+    undo             rolls back a run whose verification has failed
     gate             has a deployment wait for its run
 
 Deployed with the engine; nothing else imports it.

@@ -16,11 +16,13 @@ from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.runner import apply as apply_files
 from aurora_migrations.engine.runner import cancel, resolve, roll_back
+from aurora_migrations.engine.runner import undo as undo_own
 from aurora_migrations.engine.script import PAST, Action
 from aurora_migrations.engine.status import first, newest
 from aurora_migrations.engine.steps.execution import ADOPTIONS
 from aurora_migrations.engine.steps.step import Guard, Step, out_of_time
 from functions.entrypoint import Call, Deployment, lambda_handler
+from functions.undo import undo
 
 _FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
 _LABELS_BUDGET = 2_000  # bytes
@@ -35,6 +37,8 @@ def handler(event: Any, context: Any, deployment: Deployment | None = None) -> d
 def _apply(call: Call) -> dict[str, Any]:
     """Returns `outcome` (more or done), what remains, and what this call and those before it have done. The first thing
     that goes wrong ends it with its error: that file is rolled back, those before it stay."""
+    if call.report.get("about") == "undo":
+        return undo(call, apply)
     progress = call.with_database_login(apply)
     call.telemetry.count("MigrationsRemaining", progress.remaining)
     return progress.to_dict()
@@ -95,8 +99,10 @@ def apply(step: Step) -> Batch:
             return Batch(step, (), 0, message=adopt(request, wanted_by(step.input), confirm, expect).message)
         if step.action == "apply":
             result = apply_files(request, step.input.target)
+        elif step.input.target is None:  # see functions/undo.py
+            result = undo_own(request)
         else:
-            result = roll_back(request, step.input.target or "", step.input.confirm or "")
+            result = roll_back(request, step.input.target, step.input.confirm or "")
     except MigratorError as error:
         by_deadline = step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)
         if not by_deadline or "ended_by" in error.facts:

@@ -58,7 +58,7 @@ class Call:
     telemetry: Telemetry
     deployment: Deployment
     run: mail.Run  # the execution, for a mail
-    report: Mapping[str, Any]  # the mail that the state machine wants; empty for a step of the run
+    report: Mapping[str, Any]  # the mail, or the rollback, that the state machine wants; empty for a step of the run
 
     def with_database_login(self, work: Callable[[Step], _Answer]) -> _Answer:
         """The result of `work`, called with the login that the secret has now."""

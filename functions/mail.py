@@ -109,6 +109,8 @@ def _verdict(error: MigratorError, run: Run) -> str:
         return f"{_NOW}: {file} was interrupted and may be partly committed. Migrations stay blocked until you decide."
     if isinstance(error, InDoubt):
         return f"{_NOW}: the connection was lost during COMMIT. It isn't known yet whether {file} is applied."
+    if (schema := error.facts.get("schema")) is not None:  # verify failed, and this step was to undo the run
+        return _after_undoing(str(schema), [str(each) for each in _list(error.facts, "rolled_back")])
     if run.step == "verify":
         failed = "a check failed afterwards" if isinstance(error, VerificationFailed) else "could not be verified"
         return f"{_NOW}: the migrations are applied, but {failed}. The application may be affected."
@@ -124,6 +126,20 @@ def _verdict(error: MigratorError, run: Run) -> str:
         return f"{_LATER}: {state}, and the application isn't affected. But no migration can run until this is fixed."
     needed = "it" if rolled_back else "a pending migration"
     return f"{_LATER}: {state}, and the application isn't affected unless a deployed release needs {needed}."
+
+
+def _after_undoing(schema: str, undone: list[str]) -> str:
+    """Which of the two states holds, that before the run or that after it."""
+    labels, failed = listed(undone, _NAMES), "a check failed after the run"
+    if schema == "before":
+        return (
+            f"{_LATER}: {failed}, and {labels} {'was' if len(undone) == 1 else 'were'} rolled back. The schema is as "
+            "before, and the application isn't affected unless a deployed release needs the change."
+        )
+    if schema == "after":
+        return f"{_NOW}: {failed}, and the migrations could not be rolled back. The application may be affected."
+    compared = "it isn't known if the schema is as before" if schema == "unknown" else "the schema isn't as before"
+    return f"{_NOW}: {failed}. Rolled back: {labels}, but {compared}. The application may be affected."
 
 
 def _is_unchanged(error: MigratorError) -> bool:
@@ -235,7 +251,8 @@ def _lock(error: MigratorError, run: Run) -> str:
         return ""
     if isinstance(error, _UNSURE) and error.next_command.verb != "resolve":
         return "The run lock is released within 5 seconds, when the server ends the lost session."
-    clean = "." if error.facts.get("rolled_back") is False else "; nothing needs cleaning up."
+    is_clean = error.facts.get("rolled_back") is not False and error.facts.get("schema") in (None, "before")
+    clean = "; nothing needs cleaning up." if is_clean else "."
     return f"The run lock has been released{clean}"
 
 

@@ -120,7 +120,7 @@ def _run(step: Step, session: Session) -> Report:
 def _show_plan(step: Step, session: Session) -> Report:
     running = find_running(session)  # first: if no run is in progress then, what is read after it stays true
     plan = _plan(step, session)
-    answer = status.plan_answer(step.source, plan, _PLAN_BUDGET)
+    answer = status.plan_answer(session, step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = status.newest(plan.warnings, _WARNINGS_BUDGET)
     report = _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
     return replace(report, running=running)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
@@ -84,6 +84,12 @@ class Failure:
     why: str  # the reason, as readable text
     step: str  # the step that failed; empty if that isn't known
     mail: Mail | None = None  # the mail that the function which failed has written
+    facts: Mapping[str, Any] = field(default_factory=dict)  # those of an error of ours
+
+    def fact(self, name: str) -> str | None:
+        """A fact that is a text; None, if there is none of that name."""
+        value = self.facts.get(name)
+        return value if isinstance(value, str) else None
 
 
 def read_failure(caught: object) -> Failure:
@@ -103,6 +109,7 @@ def read_failure(caught: object) -> Failure:
         str(document["message"]) if ours else _read_cause(cause, message),
         in_a_line(str(given.get("step") or "")),
         Mail(**texts) if is_mail else None,
+        document if ours else {},
     )
 
 

@@ -212,6 +212,9 @@ class Environment(Model):
     """Whether hazards that no file accepts stop a run before its first file or are only reported."""
     daily_check: StrictBool = True
     """At 06:00 UTC, mail if anything is pending, has drifted or can't be checked."""
+    on_verify_failure: Literal["alert", "rollback"] = "alert"
+    """What follows if verify fails after a run: a mail, or first the down files of what this execution has applied, if
+    nothing was applied after it."""
     success_mail: StrictBool = False
     """Mail also what a run has changed: its files, the tables they touched, what is worth knowing."""
     chat: StrictBool = False

@@ -175,6 +175,7 @@ class AuroraMigrations(Migrations):
         allowed_actions: Sequence[ActionName] | None = None,
         hazards: Hazards = "warn",
         daily_check: bool = True,
+        on_verify_failure: Literal["alert", "rollback"] = "alert",
         success_mail: bool = False,
         limits: Mapping[str, str] | None = None,
         log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO",
@@ -198,8 +199,8 @@ class AuroraMigrations(Migrations):
             environment, project: the name in mails, in `--env` and in the names of resources is PROJECT-ENVIRONMENT;
                 by default it is made of the stack's name and, if it isn't `Migrations`, the construct's id.
             deployment: `starts` a run after the deployment, or `waits` for it and fails if it does.
-            watch_stacks, allowed_actions, hazards, daily_check, success_mail, limits, log_level, log_retention_days:
-                as in cdk.json: docs/reference/settings.md.
+            watch_stacks, allowed_actions, hazards, daily_check, on_verify_failure, success_mail, limits, log_level,
+                log_retention_days: as in cdk.json: docs/reference/settings.md.
             package: what runs in Lambda, if it isn't built from the folder.
 
         Raises:
@@ -229,6 +230,7 @@ class AuroraMigrations(Migrations):
             "watch_stacks": watch_stacks,
             "hazards": hazards,
             "daily_check": daily_check,
+            "on_verify_failure": on_verify_failure,
             "success_mail": success_mail,
             "limits": limits or {},
             "deployment": deployment,

@@ -8,10 +8,15 @@ Begin ─▶ Preflight ─▶ What next? ─ apply ─▶ Apply ─▶ All appli
 
 any failure ─▶ Notify failure (e-mail) ─▶ Failed, with the original error and cause
 
-With the setting `success_mail`, a run that has changed something passes Notify success on its way to Succeeded.
+With `on_verify_failure` = `rollback`, a failed check of Verify leads to Roll back, which runs the down files of what
+this execution has applied, and then fails with what it has left. With the setting `success_mail`, a run that has
+changed something passes Notify success on its way to Succeeded.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
@@ -22,7 +27,7 @@ from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.machines.failure_branch import FAILURE, FailureBranch
 from aurora_migrations.cdk.machines.states import invoke, is_mail, is_word, make_machine, send
-from aurora_migrations.engine.errors import PackageChanged
+from aurora_migrations.engine.errors import PackageChanged, VerificationFailed
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
 PAUSE = 30  # seconds before it begins again, and so many more each time: the functions are deployed one after the other
@@ -39,6 +44,7 @@ class Workflow(Construct):
         self._functions = functions
         self._alerts = alerts
         self._mails_success = settings.success_mail
+        self._rolls_back = settings.on_verify_failure == "rollback"
         self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts, functions=functions)
         self._failed = self._failure.read()
         self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
@@ -82,11 +88,34 @@ class Workflow(Construct):
 
         for task in (apply, verify):
             task.add_catch(start_over, errors=[PackageChanged.__name__], result_path=FAILURE)
+        noted = {step: self._note(step) for step in ("preflight", "apply", "verify")}
+        if self._rolls_back:
+            undo = self._roll_back(given, noted["verify"])
+            verify.add_catch(undo, errors=[VerificationFailed.__name__], result_path=FAILURE)
         for task, step in ((preflight, "preflight"), (apply, "apply"), (verify, "verify")):
-            noted = sfn.Pass(self, f"In {step}", result=sfn.Result.from_string(step), result_path=f"{FAILURE}.step")
-            noted.next(self._failed)
-            task.add_catch(noted, result_path=FAILURE)
+            task.add_catch(noted[step], result_path=FAILURE)
         return begin.next(preflight)
+
+    def _note(self, step: str) -> sfn.Pass:
+        """A state that notes where it failed."""
+        noted = sfn.Pass(self, f"In {step}", result=sfn.Result.from_string(step), result_path=f"{FAILURE}.step")
+        noted.next(self._failed)
+        return noted
+
+    def _roll_back(self, given: Mapping[str, Any], nothing_done: sfn.IChainable) -> tasks.LambdaInvoke:
+        """Runs the down files of what this execution has applied, in as many calls as it takes. The last one raises: a
+        failed check is a failed execution, whatever was undone. If nothing was to be undone, verify's failure is all
+        that there is to report."""
+        failed = {"about": "undo", "failure": sfn.JsonPath.object_at(FAILURE)}
+        payload = {**given, "package": sfn.JsonPath.string_at("$.preflight.Payload.package"), "report": failed}
+        task = invoke(self, "Roll back", self._functions, "apply", payload, into="$.undo")
+        task.next(
+            sfn.Choice(self, "All rolled back?")
+            .when(is_word("$.undo.Payload.outcome", "more"), task)
+            .otherwise(nothing_done)
+        )
+        task.add_catch(self._note("rollback"), result_path=FAILURE)
+        return task
 
     def _add_success_mail(self, plain: sfn.Succeed) -> sfn.Choice:
         """Adds the states that send the success mail, if verify has written one. If it can't be sent, the execution

@@ -333,10 +333,11 @@ def _verified_row(table: Mapping[str, Any]) -> tuple[str, str, str, str]:
         index["index"] if index["state"] == "valid and ready" else f"{index['index']} ({index['state']})"
         for index in table["indexes"]
     ]
-    return table["table"], rows, _size(table["bytes"]), "\n".join(indexes) or "none"
+    return table["table"], rows, size_of(table["bytes"]), "\n".join(indexes) or "none"
 
 
-def _size(size: int | None) -> str:
+def size_of(size: int | None) -> str:
+    """Bytes, as `173 MB`; empty for None."""
     if size is None:
         return ""
     number, unit = float(size), 0

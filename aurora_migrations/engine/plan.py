@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
 from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, NextCommand, OutOfOrder
-from aurora_migrations.engine.history import NOTHING_UNDONE, Applied, Progress, State, Undone, read_applied_text
+from aurora_migrations.engine.history import NOTHING_UNDONE, Applied, Done, Progress, State, Undone, read_applied_text
 from aurora_migrations.engine.migrations import Migration, Package, read_text
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import Source
@@ -163,6 +163,24 @@ def plan_rollback(
     found = _with_down_files(package, {version: applied[version].name for version in applied if version >= lowest})
     _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
     return found
+
+
+def plan_undo(
+    package: Package, applied: Mapping[int, Applied], done: Sequence[Done], execution: str, undone: Undone
+) -> list[Migration]:
+    """What of the migrations that an execution has applied (`done`) is to be rolled back, newest first; nothing if all
+    of it is. InvalidInput, if it isn't the newest any more: what others have applied may rely on it."""
+    if not done:
+        return []
+    ours, lowest = {each.version for each in done}, min(done, key=lambda each: each.version)
+    above = [record for version, record in applied.items() if version >= lowest.version]
+    if others := [record.name for record in above if record.version not in ours or record.execution != execution]:
+        raise InvalidInput(
+            f"Others have been applied since, which may rely on it: {', '.join(others)}.",
+            cause="Another run has changed the database after this execution.",
+            solution="Roll them back yourself, or mend the database with a new migration.",
+        )
+    return plan_rollback(package, applied, lowest.label, undone=undone)
 
 
 def _with_down_files(package: Package, names: Mapping[int, str]) -> list[Migration]:

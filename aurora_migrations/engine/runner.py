@@ -1,7 +1,7 @@
 """The runner: applies pending migrations, or rolls back applied ones, under the run lock.
 
-Read it from top to bottom. `apply` and `roll_back` plan, take the lock, plan again and give the files to `run_all`,
-which calls `run_one` for each. That calls `run_with_retries`, where an attempt ends in one of three ways:
+Read it from top to bottom. `apply`, `roll_back` and `undo` plan, take the lock, plan again and give the files to
+`run_all`, which calls `run_one` for each. That calls `run_with_retries`, where an attempt ends in one of three ways:
 
     committed   the file's changes and its record are in the database, in one transaction
     failed      the attempt is rolled back; the retry policy decides whether there is another
@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -36,7 +36,7 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     PackageChanged,
 )
-from aurora_migrations.engine.history import NOTHING_UNDONE, read_undone
+from aurora_migrations.engine.history import NOTHING_UNDONE, read_done, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
@@ -50,6 +50,7 @@ from aurora_migrations.engine.plan import (
     find_target,
     partly_missing,
     plan_rollback,
+    plan_undo,
     read_edits,
 )
 from aurora_migrations.engine.postgres.session import Session, acquire_run_lock, find_holder
@@ -94,21 +95,39 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     what this run had rolled back before.
     """
     with _Runner(request) as runner:
-        chosen = runner.plan_rollback(target, confirm)
-        request.listener.planned("rollback", chosen)
-        if chosen:
-            runner.check("rollback", chosen)  # refuses before it waits for the lock
-            with runner.leaving_to_server():
-                runner.take_lock()
-                chosen = runner.plan_rollback(target, confirm)
-                runner.run_all("rollback", chosen)
-        labels = [file.migration for file in runner.done] or [find_target(request.source.package, target).label]
-        return runner.result(
-            migration=labels[-1],
-            message=rollback_message(labels),
-            action="rollback",
-            remaining=runner.remaining("rollback", chosen),
-        )
+        return _roll_back(runner, request, lambda: runner.plan_rollback(target, confirm), target)
+
+
+def undo(request: Request) -> RunResult:
+    """Runs the down files of what this execution has applied, newest first, unless others were applied after it, which
+    is checked under the lock. With nothing to undo, nothing is locked and nothing written.
+
+    The fact `rolled_back` of an error names what this run had rolled back before.
+    """
+    with _Runner(request) as runner:
+        return _roll_back(runner, request, runner.plan_undo)
+
+
+def _roll_back(
+    runner: _Runner, request: Request, plan: Callable[[], list[Migration]], target: str | None = None
+) -> RunResult:
+    chosen = plan()
+    request.listener.planned("rollback", chosen)
+    if chosen:
+        runner.check("rollback", chosen)  # refuses before it waits for the lock
+        with runner.leaving_to_server():
+            runner.take_lock()
+            chosen = plan()
+            runner.run_all("rollback", chosen)
+    labels = [file.migration for file in runner.done]
+    if not labels and target is not None:
+        labels = [find_target(request.source.package, target).label]
+    return runner.result(
+        migration=labels[-1] if labels else None,
+        message=rollback_message(labels),
+        action="rollback",
+        remaining=runner.remaining("rollback", chosen),
+    )
 
 
 def resolve(request: Request, target: str, outcome: Literal["applied", "again"]) -> RunResult:
@@ -184,6 +203,14 @@ class _Runner:
         if request.resumes:
             undone = read_undone(self._session, request.execution, request.execution_start)
         return plan_rollback(request.source.package, state.applied, target, confirm, undone)
+
+    def plan_undo(self) -> list[Migration]:
+        """What of this execution's migrations to roll back, by the history as it is now."""
+        session, (execution, began) = self._session, (self._request.execution, self._request.execution_start)
+        state = self._read_state()
+        check_foreign_histories(session, state)
+        done, undone = read_done(session, execution, began, "apply"), read_undone(session, execution, began)
+        return plan_undo(self._request.source.package, state.applied, done, execution, undone)
 
     def take_lock(self) -> None:
         """Takes the run lock, which the session holds until it ends, and brings the history up to date."""

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
+from aurora_migrations.engine.catalog.change import describe_change
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
+from aurora_migrations.engine.locks.blockers import read_tables_now
 from aurora_migrations.engine.nontransactional.intents import find_running
 from aurora_migrations.engine.plan import Plan, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Server, Session
@@ -25,6 +27,7 @@ _SOUND = frozenset({"applied", "pending", "partly applied", "ahead"})
 ATTEMPTS = 200  # how many the state machine returns at most
 UNLIMITED = 2**40
 _LISTED = 20  # locks, tables or hazards of one file
+_BLOCKERS = 5  # of one table
 _OF_ERRORS = ("error", "message", "file", "line", "column", "sqlstate")
 _SHOWN = 500  # characters of one of these
 _Item = TypeVar("_Item")
@@ -148,12 +151,28 @@ def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMIT
     return {"message": message, "attempts": shown, "older": len(attempts) > len(shown)}
 
 
-def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str, object]:
-    """What a run would do, file by file; if they are too many, the first."""
+def plan_answer(session: Session, source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str, object]:
+    """What a run would do, file by file; if they are too many, the first. And what it would meet: the tables that are
+    there already, and who holds locks on them that conflict with those of the file."""
     files: list[dict[str, object]] = []
-    for migration in plan.pending:  # and what each will do to tables that are there already
-        script = source.script("apply", migration)
+    scripts = {migration: source.script("apply", migration) for migration in plan.pending}
+    named = {lock.table for script in scripts.values() for each in script.statements for lock in each.locks}
+    there = read_tables_now(session, named) if named else {}
+    for migration, script in scripts.items():
         locks = dict.fromkeys(lock for statement in script.statements for lock in statement.locks)
+        modes: dict[str, list[str]] = {}
+        for lock in locks:
+            modes.setdefault(lock.table, []).append(lock.mode)
+        existing = [
+            {
+                "table": table,
+                "rows": there[table].rows,
+                "bytes": there[table].size,
+                "blockers": [str(blocker) for blocker in there[table].blockers(modes[table])[:_BLOCKERS]],
+            }
+            for table in modes
+            if table in there
+        ]
         files.append(
             {
                 "migration": migration.label,
@@ -162,6 +181,9 @@ def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str
                 "statements": len(script.statements),
                 "tables": list(script.tables[:_LISTED]),
                 "locks": [asdict(lock) for lock in locks][:_LISTED],
+                "existing": existing[:_LISTED],
+                "change": describe_change(script.change) if script.change else None,
+                "unreplayed": script.unreplayed or None,
                 "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
             }
         )

@@ -106,12 +106,14 @@ MISTAKES = {
     "unknown key": (
         put("emial", []),
         "emial` is unknown; known keys: network, database, databases, emails, watch_stacks, allowed_actions, hazards, "
-        "daily_check, success_mail, chat, limits, deployment, log_level, log_retention_days, account, region.",
+        "daily_check, on_verify_failure, success_mail, chat, limits, deployment, log_level, log_retention_days, "
+        "account, region.",
     ),
     "name inside of its object": (
         put("name", "test"),
         "name` is unknown; known keys: network, database, databases, emails, watch_stacks, allowed_actions, hazards, "
-        "daily_check, success_mail, chat, limits, deployment, log_level, log_retention_days, account, region.",
+        "daily_check, on_verify_failure, success_mail, chat, limits, deployment, log_level, log_retention_days, "
+        "account, region.",
     ),
     "unknown inner key": (
         put("network.subnet", []),

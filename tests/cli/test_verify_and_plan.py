@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from rich.table import Table
 
@@ -9,6 +11,7 @@ from aurora_migrations.compiler import squawk
 from aurora_migrations.embedded.server import Server
 from tests.cli.conftest import Call
 from tests.cli.test_read_only_verbs import table
+from tests.database.helpers import holding
 from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
 
@@ -29,6 +32,54 @@ def test_plan_tells_what_a_run_would_do_and_does_nothing(on: Call, two: Migratio
     assert "  ACCESS EXCLUSIVE on orders" in lines
     assert "[ban-drop-column]" in answer.out
     assert database.query("SELECT count(*) FROM pg_namespace WHERE nspname = 'aurora_migrations'") == [(0,)]
+
+
+def test_plan_shows_what_the_replay_has_shown_of_the_catalogue(on: Call, two: Migrations, database: Database) -> None:
+    two.write("003_c.sql", "ALTER TABLE orders DROP COLUMN id;\nALTER TABLE users ADD COLUMN age int;\n")
+    Replayed(two, database).write_manifest()
+    lines = on("plan").out.splitlines()
+    assert "  Creates column public.users.age; drops column public.orders.id" in lines
+    assert any(line.startswith("  Creates table public.orders") for line in lines)
+    files = json.loads(on("plan", "--output", "json").out)["pending"]
+    assert files[2]["change"] == "creates column public.users.age; drops column public.orders.id"
+    assert files[2]["unreplayed"] is None
+
+
+def test_plan_shows_rows_size_and_who_is_in_the_way_and_waits_for_nobody(
+    on: Call, two: Migrations, database: Database
+) -> None:
+    on("run")
+    database.execute("INSERT INTO orders SELECT generate_series(1, 1000)")
+    two.write("003_c.sql", "ALTER TABLE orders ADD COLUMN c int;\nCREATE INDEX ON users (id);\n")
+    unknown = {file["table"]: file for file in json.loads(on("plan", "--output", "json").out)["pending"][0]["existing"]}
+    assert unknown["users"]["bytes"] is None
+    database.execute("ANALYZE orders")
+    with holding(database.url, "SELECT FROM users; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"):
+        (file,) = json.loads(on("plan", "--output", "json").out)["pending"]
+        text = on("plan").out
+        locks = database.query("SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT granted")
+    orders, users = file["existing"]
+    assert (orders["table"], orders["rows"], orders["bytes"]) == ("orders", 1000, 40960)
+    (blocker,) = orders["blockers"]
+    assert "idle in transaction" in blocker
+    assert blocker.endswith("ACCESS EXCLUSIVE)")
+    assert users["blockers"] == []  # who reads doesn't stop an index from being built
+    assert "  ACCESS EXCLUSIVE on orders (about 1000 rows, 40 kB)" in text.splitlines()
+    assert "  In the way of orders now: a session of postgres (pid " in text
+    assert "users now" not in text
+    assert locks == [(0,)]
+
+
+def test_plan_names_who_holds_a_lock_on_a_partition_once(on: Call, two: Migrations, database: Database) -> None:
+    database.execute(
+        "CREATE TABLE events (id int, x int) PARTITION BY RANGE (id);"
+        "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10)"
+    )
+    two.write("003_c.sql", "ALTER TABLE events ADD COLUMN y int;\n")
+    with holding(database.url, "LOCK TABLE events_1 IN SHARE MODE; INSERT INTO events_1 VALUES (1)"):
+        files = json.loads(on("plan", "--output", "json").out)["pending"]
+    (events,) = files[-1]["existing"]
+    assert len(events["blockers"]) == 1
 
 
 def test_plan_up_to_a_target_and_after_the_run(on: Call, two: Migrations) -> None:

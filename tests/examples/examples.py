@@ -14,6 +14,7 @@ from typing import Any, cast
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history import Applied, State
 from aurora_migrations.engine.migrations import Migration, Package, Problem, invalid_files
 from aurora_migrations.engine.plan import Edit, build_plan, find_target
@@ -21,7 +22,10 @@ from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.script import Hazard
 from aurora_migrations.engine.steps.execution import read_input
 from aurora_migrations.engine.steps.settings import read_settings
+from aurora_migrations.engine.steps.undo import Undone
 from functions.database_secret import Login, read_login, with_login
+from functions.undo import undone_error
+from functions.workflow_mails import Failure
 from tests.examples import sql
 
 ENVIRONMENT, REGION, ACCOUNT = "prod", "eu-west-1", "111122223333"  # AWS's own example account
@@ -244,9 +248,14 @@ def _rest() -> list[Example]:
         kind="KeyError",
         frames=["aurora_migrations/engine/plan.py:71 build_plan"],
     )
+    unfit = sql.unfit_index()
+    caught = Failure(unfit.name, unfit.message, "verify", facts=unfit.to_dict())
+    left = Check("column public.users.email", "not there", "there", False)
     return [
         Example(sql.broken_promise(), "apply"),
-        Example(sql.unfit_index(), "verify", case="after-the-commit"),
+        Example(unfit, "verify", case="after-the-commit"),
+        Example(undone_error(Undone(("018",)), caught), "apply", case="and-rolled-back"),
+        Example(undone_error(Undone(("018",), (left,)), caught), "apply", case="and-not-as-before"),
         Example(internal, "preflight", BY_HAND),
     ]
 

@@ -26,6 +26,7 @@ from aurora_migrations.cli.output import (
     screen,
     show,
     show_styled,
+    size_of,
     state_style,
 )
 from aurora_migrations.engine import MigratorError, Session, read_entries, read_overview
@@ -146,7 +147,7 @@ def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> di
     state = read_state(session)
     plan = build_plan(source.package, state, read_edits(session, source, state.applied), arguments.target)
     source.problems("apply", plan.pending)
-    return {**plan_answer(source, plan), "warnings": plan.warnings}
+    return {**plan_answer(session, source, plan), "warnings": plan.warnings}
 
 
 def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
@@ -158,9 +159,21 @@ def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
         units = "one transaction" if file["parts"] <= 1 else f"{file['parts']} units that commit separately"
         what = f": {plural(file['statements'], 'statement')}, {units}"
         lines = [Styled(), Styled((file["file"], state_style("pending")), (what, ""))]
+        if change := file.get("change"):  # of an environment of an older version there is none; nor are the tables
+            lines.append(Styled((paragraph("  ", f"{change[:1].upper()}{change[1:]}", sys.stdout), "")))
+        if reason := file.get("unreplayed"):
+            lines.append(Styled((paragraph("  ", f"What it changes isn't known: {reason}", sys.stdout), "")))
+        existing = {table["table"]: table for table in file.get("existing", ())}
         for lock in file["locks"]:
             work = " and ".join(f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt)
-            lines.append(Styled((f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}", "")))
+            text = f"{lock['mode']} on {lock['table']}"
+            if table := existing.get(lock["table"]):
+                text += f" (about {plural(table['rows'], 'row')}, {size_of(table['bytes']) or 'size unknown'})"
+            lines.append(Styled((paragraph("  ", f"{text}{f', {work}' if work else ''}", sys.stdout), "")))
+        for table in existing.values():
+            if table["blockers"]:
+                begin = f"  In the way of {table['table']} now: "
+                lines.append(Styled((paragraph(begin, ", ".join(table["blockers"]), sys.stdout), state_style("warn"))))
         for hazard in file["hazards"]:
             lines.append(Styled(("  Warning:", state_style("warn")), (f" {hazard}", "")))
         show_styled(*lines)
@@ -294,7 +307,8 @@ _QUERIES = {
     ),
     "plan": _Query(
         "plan",
-        "Shows what a run would do, and changes nothing: every file that it would apply, its locks on existing tables "
+        "Shows what a run would do, and changes nothing: every file that it would apply, what it creates, changes and "
+        "drops, its locks on existing tables, their size, who is in the way now, "
         "and its risky statements. With a TARGET, up to and including it.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),

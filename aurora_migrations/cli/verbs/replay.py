@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aurora_migrations.cli import findings, options
@@ -10,16 +10,13 @@ from aurora_migrations.cli.output import Styled, plural, print_json, print_warni
 from aurora_migrations.cli.replays import replayed
 from aurora_migrations.compiler.check import check
 from aurora_migrations.engine import MigratorError, discover
-from aurora_migrations.engine.catalog.change import Change
-from aurora_migrations.engine.catalog.facts import Key, container
+from aurora_migrations.engine.catalog.change import SHOWN, describe_change
 from aurora_migrations.engine.errors import InvalidInput
 from aurora_migrations.engine.migrations import invalid_files
 from aurora_migrations.replay import schema_file
 from aurora_migrations.replay.findings import with_replay
 from aurora_migrations.replay.history import Replay
 from aurora_migrations.replay.outcome import Outcome
-
-_SHOWN = 4  # objects that one line names
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     for step, outcome in zip(found.steps, found.outcomes, strict=False):
         show_styled(*_lines(step.migration.name, outcome))
     if path and found.schema is None and found.unreplayed:
-        names = ", ".join(step.migration.name for step, _ in found.unreplayed[:_SHOWN])
+        names = ", ".join(step.migration.name for step, _ in found.unreplayed[:SHOWN])
         print_warnings([f"{path} isn't written: without {names} it wouldn't be the whole schema."])
     if found.problem:
         show()
@@ -120,24 +117,6 @@ def _lines(name: str, outcome: Outcome) -> Iterator[Styled]:
     ):
         if text:
             yield Styled((f"    {what}: {text}", "yellow"))
-
-
-def describe_change(change: Change) -> str:
-    """What a migration creates, changes and drops, by the objects' names: of a new table, not its columns."""
-    parts = (("creates", change.created), ("changes", change.changed), ("drops", dict.fromkeys(change.dropped, "")))
-    return "; ".join(f"{verb} {_names(facts)}" for verb, facts in parts if facts)
-
-
-def _names(facts: Mapping[Key, str]) -> str:
-    whole = {identity for kind, identity in facts if container((kind, identity)) == identity and kind != "comment"}
-    named = [key for key in facts if key[1] in whole or container(key) not in whole] or list(facts)
-    named = [key for key in named if key[0] != "comment"] or named
-    shown = ", ".join(f"{kind} {identity}" for kind, identity in sorted(named, key=_order)[:_SHOWN])
-    return f"{shown} and {len(named) - _SHOWN} more" if len(named) > _SHOWN else shown
-
-
-def _order(key: Key) -> tuple[bool, str, str]:
-    return "table" not in key[0], *key
 
 
 # ---- for programs ----------------------------------------------------------------------------------------------------

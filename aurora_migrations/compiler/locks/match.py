@@ -9,8 +9,9 @@ from typing import Any
 import postgast
 
 from aurora_migrations.compiler.locks import syntax_tree
-from aurora_migrations.compiler.locks.rules import MODES, SERIAL, STEADY, TYPES, VOLATILE, Rule, find_rule
+from aurora_migrations.compiler.locks.rules import SERIAL, STEADY, TYPES, VOLATILE, Rule, find_rule
 from aurora_migrations.compiler.locks.syntax_tree import Name
+from aurora_migrations.engine.locks.modes import MODES
 
 _pb = postgast.pg_query_pb2
 _COMMAND = _pb.AlterTableType.Name

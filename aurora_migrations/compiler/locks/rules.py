@@ -9,33 +9,15 @@ such as children and partitions, is listed in docs/reference/rules.md.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from aurora_migrations.engine.locks.modes import CONFLICTS, MODES
+
 _DOCUMENTATION = "https://www.postgresql.org/docs/18/"
 
-MODES = (
-    "ACCESS SHARE",
-    "ROW SHARE",
-    "ROW EXCLUSIVE",
-    "SHARE UPDATE EXCLUSIVE",
-    "SHARE",
-    "SHARE ROW EXCLUSIVE",
-    "EXCLUSIVE",
-    "ACCESS EXCLUSIVE",
-)
-"""From the weakest to the strongest, as PostgreSQL numbers them."""
 ACCESS_SHARE, ROW_SHARE, ROW_EXCLUSIVE = MODES[:3]
-
-# Each conflicts with the strongest, from this one on; SHARE doesn't conflict with itself.
-_FIRST_IN_CONFLICT = (7, 6, 4, 3, 2, 2, 1, 0)
-CONFLICTS: Mapping[str, frozenset[str]] = {
-    mode: frozenset(MODES[first:]) - ({mode} if mode == "SHARE" else set())
-    for mode, first in zip(MODES, _FIRST_IN_CONFLICT, strict=True)
-}
-"""The modes that conflict with each: https://www.postgresql.org/docs/18/explicit-locking.html, Table 13.2."""
 
 
 class Answer(IntEnum):

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aurora_migrations.engine.catalog.facts import Facts, Key
+from aurora_migrations.engine.catalog.facts import Facts, Key, container
+
+SHOWN = 4  # objects that one line names
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,21 @@ def _by_kind(facts: Facts) -> dict[str, dict[str, str]]:
 
 def _facts(data: Mapping[str, Mapping[str, str]]) -> Facts:
     return {(kind, identity): text for kind, facts in data.items() for identity, text in facts.items()}
+
+
+def describe_change(change: Change) -> str:
+    """What a migration creates, changes and drops, by the objects' names: of a new table, not its columns."""
+    parts = (("creates", change.created), ("changes", change.changed), ("drops", dict.fromkeys(change.dropped, "")))
+    return "; ".join(f"{verb} {_names(facts)}" for verb, facts in parts if facts)
+
+
+def _names(facts: Mapping[Key, str]) -> str:
+    whole = {identity for kind, identity in facts if container((kind, identity)) == identity and kind != "comment"}
+    named = [key for key in facts if key[1] in whole or container(key) not in whole] or list(facts)
+    named = [key for key in named if key[0] != "comment"] or named
+    shown = ", ".join(f"{kind} {identity}" for kind, identity in sorted(named, key=_order)[:SHOWN])
+    return f"{shown} and {len(named) - SHOWN} more" if len(named) > SHOWN else shown
+
+
+def _order(key: Key) -> tuple[bool, str, str]:
+    return "table" not in key[0], *key

@@ -1,5 +1,5 @@
 """How long the application may wait for a migration.
 
 budget     the lock budget of one attempt       retry      the retry policy for transient faults
-blockers   who holds the lock we wait for
+blockers   who holds the lock we wait for       modes      the modes of locks, and their conflicts
 """

@@ -7,14 +7,16 @@ members of pg_read_all_stats. A transaction is known by its virtual id, which is
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import without_literals
-from aurora_migrations.engine.errors import Cancelled, MigratorError
+from aurora_migrations.engine.errors import Cancelled, InsufficientPrivilege, MigratorError
+from aurora_migrations.engine.locks.modes import CONFLICTS
 from aurora_migrations.engine.postgres.progress import Progress, read_progress
-from aurora_migrations.engine.postgres.protocol import Row
-from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.postgres.protocol import Command, Row
+from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, Session
 
 GRANT = "GRANT pg_read_all_stats TO {user}; lets the runner see what they do"
 _SHOWN = 200  # characters of a query
@@ -41,6 +43,35 @@ _LOCK_WAIT = """
                          h.granted DESC
                 LIMIT 1
            ) AS theirs ON true
+"""
+# Tables with their partitions. Size and rows are those of the last VACUUM or ANALYZE, because PostgreSQL's functions
+# for a size lock the table, and wait where it is locked exclusively.
+_FOUND = """
+    WITH RECURSIVE tree AS (
+        SELECT n.name, COALESCE(i.indrelid, pg_catalog.to_regclass(n.name)::pg_catalog.oid) AS oid
+          FROM pg_catalog.json_array_elements_text($1::json) AS n (name)
+               LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass(n.name)::pg_catalog.oid
+         UNION
+        SELECT t.name, h.inhrelid FROM tree t JOIN pg_catalog.pg_inherits h ON h.inhparent = t.oid
+    )
+"""
+_SIZES = f"""{_FOUND}
+    SELECT t.name, CASE WHEN pg_catalog.bool_and(c.reltuples >= 0) THEN pg_catalog.sum(
+               c.relpages::pg_catalog.int8 * pg_catalog.current_setting('block_size')::pg_catalog.int8) END,
+           pg_catalog.round(pg_catalog.sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples
+                                           ELSE pg_catalog.pg_stat_get_live_tuples(c.oid) END)::numeric)
+      FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid WHERE c.relkind IN ('r', 'm') GROUP BY t.name
+"""
+_HOLDERS = f"""{_FOUND}
+    SELECT t.name, NULL, NULL, NULL, COALESCE(l.pid, 0), a.usename, a.application_name, a.state,
+           EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start), a.query, l.mode, l.virtualtransaction,
+           CASE WHEN l.pid IS NULL THEN 'prepared transaction'
+                WHEN a.pid IS NOT NULL AND a.usesysid IS NULL THEN 'autovacuum worker' END
+      FROM tree t JOIN pg_catalog.pg_locks l ON l.locktype = 'relation' AND l.relation = t.oid AND l.granted
+           LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+     WHERE l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+     ORDER BY t.name, a.xact_start
 """
 _STILL_OPEN = "SELECT DISTINCT virtualtransaction FROM pg_catalog.pg_locks WHERE virtualtransaction = ANY ($1::text[])"
 # Only if it is still idle in the same transaction as when it was seen.
@@ -98,6 +129,38 @@ class LockWait:
 
     def __str__(self) -> str:
         return f"{self.mode} on {self.table}, held by {', '.join(map(str, self.blockers)) or 'nobody seen'}"
+
+
+@dataclass(frozen=True)
+class TableNow:
+    """A table that is there, as it is now: its size without indexes (bytes) and its rows, estimates both, None where
+    nothing has been estimated yet; and who holds locks on it or on its partitions."""
+
+    size: int | None
+    rows: int
+    holders: tuple[Blocker, ...] = ()
+
+    def blockers(self, modes: Iterable[str]) -> list[Blocker]:
+        """Those that a lock of one of these modes would wait for now, each session once."""
+        conflicting = {mode for wanted in modes for mode in CONFLICTS[wanted]}
+        return list({each.transaction: each for each in self.holders if each.mode in conflicting}.values())
+
+
+def read_tables_now(session: Session, names: Iterable[str]) -> dict[str, TableNow]:
+    """The tables of these names (as SQL writes them; for an index, its table) that there are; empty, if our role may
+    not look a name up. Takes no lock on any of them."""
+    asked = json.dumps(sorted(set(names)))
+    try:  # with names as the role's own search_path finds them
+        _, sizes, holders, _ = session.execute(BEGIN, Command(_SIZES, [asked]), Command(_HOLDERS, [asked]), COMMIT)
+    except InsufficientPrivilege:
+        return {}
+    held: dict[str, list[Blocker]] = {}
+    for row in holders:
+        held.setdefault(str(row[0]), []).append(_blocker(row))
+    return {
+        str(name): TableNow(None if size is None else int(size), int(rows or 0), tuple(held.get(str(name), ())))
+        for name, size, rows in sizes
+    }
 
 
 class Observer:

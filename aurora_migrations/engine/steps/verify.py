@@ -6,7 +6,7 @@ history is right even if the answer of a call was lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -22,6 +22,7 @@ from aurora_migrations.engine.errors import (
 )
 from aurora_migrations.engine.expectations import LOCKED, Check, check_rows
 from aurora_migrations.engine.history import Applied, Done, State, read_course, read_done, read_state
+from aurora_migrations.engine.history import Change as CourseChange
 from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
@@ -50,7 +51,7 @@ _COUNTED = 50  # tables whose rows are counted
 
 
 @dataclass(frozen=True)
-class _Catalogue:
+class Catalogue:
     """The database compared with what its migrations make."""
 
     drift: Drift = field(default_factory=lambda: Drift(0, (), ()))
@@ -79,7 +80,7 @@ class Verification:
     already: Applied | None
     done: tuple[Done, ...]  # what the execution has applied or rolled back, in order
     tables: tuple[Table, ...]  # every table that the execution touched (or that the input names), as it is now
-    catalogue: _Catalogue
+    catalogue: Catalogue
     row_expectations: Mapping[str, Sequence[str]]
     lasting: tuple[Check, ...]  # lasting expectations of all applied migrations, and what was found
     warnings: tuple[str, ...]
@@ -186,7 +187,7 @@ def verify(step: Step) -> Verification:
         for finding in catalogue.drift.findings:
             # What others have changed elsewhere is no failure of this run.
             is_ours = (action == "verify" and not target) or container(finding.deviation.key) in touched
-            (failed if is_ours else other).append(_as_check(finding))
+            (failed if is_ours else other).append(as_check(finding))
         seen = {check.promise.rpartition(".")[2] for check in failed}
         unfit = [(table, index) for table in tables for index in table.indexes if not index.fit]
         failed += [
@@ -217,31 +218,37 @@ def verify(step: Step) -> Verification:
         )
 
 
-def _read_drift(step: Step, session: Session, outlines: Mapping[int, Outline], state: State) -> _Catalogue:
+def _read_drift(step: Step, session: Session, outlines: Mapping[int, Outline], state: State) -> Catalogue:
     """Compares the database with what its applied migrations make; with nothing, where none was replayed, or while
     another run is at work."""
-    source = step.source
-    if source.replayed_on is None or not state.applied:
-        return _Catalogue()
-    expected = _read_expected(step, session, outlines, state)
+    if step.source.replayed_on is None or not state.applied:
+        return Catalogue()
+    return compare(step, session, read_expected(step, session, outlines, state, read_course(session)), state)
+
+
+def compare(step: Step, session: Session, expected: Expected, state: State) -> Catalogue:
+    """Compares the database with what is expected of it; not while another run is at work."""
     try:
         found = read_facts(session)
     except LockTimeout:  # PostgreSQL writes no definition of a table that is locked exclusively
-        return _Catalogue(unknown=expected.unknown, why_not="another session holds a lock on a table")
+        return Catalogue(unknown=expected.unknown, why_not="another session holds a lock on a table")
     server = session.server
-    same_major, schema = source.replayed_on == server.major, server.schema
+    same_major, schema = step.source.replayed_on == server.major, server.schema
     drift = find_drift(expected, found, same_major, schema=schema)
     if drift.findings:
         drift = find_drift(expected, found, same_major, read_building(session), schema)
     if drift.findings and (find_holder(session) is not None or read_state(session) != state):
-        return _Catalogue(unknown=expected.unknown, why_not="another run is at work")
-    return _Catalogue(drift, expected.unknown, compared=True)
+        return Catalogue(unknown=expected.unknown, why_not="another run is at work")
+    return Catalogue(drift, expected.unknown, compared=True)
 
 
-def _read_expected(step: Step, session: Session, outlines: Mapping[int, Outline], state: State) -> Expected:
+def read_expected(
+    step: Step, session: Session, outlines: Mapping[int, Outline], state: State, course: Iterable[CourseChange]
+) -> Expected:
+    """What the changes of a `course`, one after the other, leave; `outlines` are those of applied migrations."""
     expected, package = Expected(), step.source.package
     edits = read_edits(session, step.source, state.applied)
-    for change in read_course(session):
+    for change in course:
         migration, outline = package.by_version.get(change.version), outlines.get(change.version)
         if migration is None:
             expected.forget(f"{change.version}", "it isn't in this package", None)
@@ -332,7 +339,8 @@ def _changes_of(step: Step, migrations: Sequence[Migration]) -> Iterator[Change]
             yield change
 
 
-def _as_check(finding: Finding) -> Check:
+def as_check(finding: Finding) -> Check:
+    """A deviation of the catalogue as an expectation that isn't met."""
     expected, found = finding.deviation.in_words()
     return Check(finding.deviation.name, expected, found, False, finding.since, finding.sql)
 

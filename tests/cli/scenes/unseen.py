@@ -8,7 +8,13 @@ _OUTSIDE = "the words of a file's other errors; those of such a statement are sh
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
 _MEANWHILE = "another tool's run that ends in the moment between two reads of its table"
 _TRIED = "no error that ends a command: a hazard, or the file is proven in another way; see tests/replay/"
+_AFTER_VERIFY = "only where `on_verify_failure` is `rollback`; each is shown by tests/functions/test_undo.py"
 UNSEEN = {
+    "engine/plan.py plan_undo InvalidInput": _AFTER_VERIFY,
+    "functions/undo.py undo undone_error": _AFTER_VERIFY,
+    "functions/undo.py undone_error VerificationFailed": _AFTER_VERIFY,
+    "functions/undo.py undo _stopped": _AFTER_VERIFY,
+    "functions/undo.py _stopped VerificationFailed": _AFTER_VERIFY,
     "adoption/files.py read_bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "cli/verbs/replay.py _write _unwritable": "a file without the right to write to it: root writes all the same",
     "replay/down.py run_within file_error": _TRIED,
