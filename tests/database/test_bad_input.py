@@ -102,7 +102,7 @@ WRONG_FILES = {
         "004_x.sql:2:1: `-- +goose Down` divides no file here",
     ),
     "carriage return": ("004_x.sql", "-- a\rDROP TABLE t1;", "004_x.sql:1:5: holds a lone carriage return (CR)"),
-    "verify without a query": ("003_t3.verify.sql", "-- later\n", "003_t3.verify.sql: holds no query"),
+    "verify without a query": ("003_t3.verify.sql", "-- later\n", "003_t3.verify.sql: has no query"),
     "verify that changes": ("003_t3.verify.sql", "DROP TABLE t1", "003_t3.verify.sql:1:1: a verify file holds queries"),
     "verify with a mistake": ("003_t3.verify.sql", "SELEC 1", '003_t3.verify.sql:1:1: syntax error at or near "SELEC"'),
     "deep verify": (

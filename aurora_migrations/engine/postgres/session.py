@@ -263,9 +263,12 @@ def acquire_run_lock(
         doing: what the process of this id runs outside any transaction, if it does; called every second or so.
     """
     deadline = time.monotonic() + budget
-    pause, holder = _FIRST_PAUSE, None
+    pause, holder, has_gone = _FIRST_PAUSE, None, False
     while session.query(_TAKE) != [("t",)]:
         seen = find_holder(session)
+        if seen is None and not has_gone:  # between the two statements: it is free now, unless another one was faster
+            has_gone = True
+            continue
         if seen is not None and (running := doing(seen.pid)):
             seen, deadline = replace(seen, doing=running), time.monotonic() + max(budget, _ENDING)
         if seen is not None and seen != holder:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KEPT = 5  # templates: one for each sslmode in use, and those of a few branches
 _NAME = "template.json"
-_PARTS = ("cdk", "engine", "compiler", "local/account.py", "project.py", "__init__.py")
+_PARTS = ("cdk", "engine", "compiler", "embedded", "replay", "local/account.py", "project.py", "__init__.py")
 _SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
 _PACKAGES = ("aws-cdk-lib", "cdk-nag", "constructs", "jsii", "pydantic")
 _SYNTHESIS = ("-m", "aurora_migrations.local.cloud.template_cache")

@@ -6,6 +6,7 @@ _NO_ERROR_OF_ITS_OWN = "a line in a table or a note, not an error that ends a co
 _TAMPERED = "somebody has changed the history by hand; each text is shown by tests/database/test_tampering.py"
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
+_SETTLED = "a text of a kind that has a scene; this one is shown by tests/database/test_nontransactional.py"
 _MEANWHILE = "another tool's run that ends in the moment between two reads of its table"
 _TRIED = "no error that ends a command: a hazard, or the file is proven in another way; see tests/replay/"
 _AFTER_VERIFY = "only where `on_verify_failure` is `rollback`; each is shown by tests/functions/test_undo.py"
@@ -34,6 +35,8 @@ UNSEEN = {
     "engine/nontransactional/intents.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
     "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
+    "engine/nontransactional/settlement.py _is_index_there _not_ours 3": _SETTLED,
+    "engine/nontransactional/settlement.py clear_changed nobody_knows": _SETTLED,
     "engine/transaction.py _check_applied VerificationFailed": "a connection that is lost after the COMMIT; shown by "
     "tests/database/test_nontransactional.py",
     "engine/transaction.py _run_detached runner_error": _OUTSIDE,
