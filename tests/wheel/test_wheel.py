@@ -172,7 +172,7 @@ def test_the_command_works_in_a_project_with_packages_of_the_same_names(base: In
     for words in (["check", "--no-replay"], ["run"], ["list"]):
         said = base.call(*words, **at)
         assert said.returncode == 0, words
-        assert said.stderr == "" or words == ["run"] and "wasn't compared with a replay" in said.stderr, words
+        assert said.stderr == "" or (words == ["run"] and "wasn't compared with a replay" in said.stderr), words
     listed = base.call("list", "--output", "json", **at)
     assert [entry["state"] for entry in json.loads(listed.stdout)["migrations"]] == ["applied", "applied"]
     public = base.python("import aurora_migrations as a; print(*(getattr(a, name) for name in a.__all__))")
