@@ -90,8 +90,8 @@ def failure(error: MigratorError, run: Run) -> Mail:
 
 def _in_a_few_words(error: MigratorError) -> str:
     """PostgreSQL's or the parser's own words where they are about a file, else those of the class."""
-    told = _PLACE_AND_CODE.fullmatch(error.message[: _SIZES[-1]].partition("\n")[0])
-    return told[1] if told and isinstance(error, InvalidFile | MigrationFailed) else error.headline
+    words = _PLACE_AND_CODE.fullmatch(error.message[: _SIZES[-1]].partition("\n")[0])
+    return words[1] if words and isinstance(error, InvalidFile | MigrationFailed) else error.headline
 
 
 def _verdict(error: MigratorError, run: Run) -> str:

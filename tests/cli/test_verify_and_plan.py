@@ -65,7 +65,7 @@ def test_plan_shows_rows_size_and_who_is_in_the_way_and_waits_for_nobody(
     assert blocker.endswith("ACCESS EXCLUSIVE)")
     assert users["blockers"] == []  # who reads doesn't stop an index from being built
     assert "  ACCESS EXCLUSIVE on orders (about 1000 rows, 40 kB)" in text.splitlines()
-    assert "  In the way of orders now: a session of postgres (pid " in text
+    assert "  Blockers of orders now: a session of postgres (pid " in text
     assert "users now" not in text
     assert locks == [(0,)]
 

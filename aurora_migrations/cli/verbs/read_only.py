@@ -172,7 +172,7 @@ def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
             lines.append(Styled((paragraph("  ", f"{text}{f', {work}' if work else ''}", sys.stdout), "")))
         for table in existing.values():
             if table["blockers"]:
-                begin = f"  In the way of {table['table']} now: "
+                begin = f"  Blockers of {table['table']} now: "
                 lines.append(Styled((paragraph(begin, ", ".join(table["blockers"]), sys.stdout), state_style("warn"))))
         for hazard in file["hazards"]:
             lines.append(Styled(("  Warning:", state_style("warn")), (f" {hazard}", "")))
@@ -308,7 +308,7 @@ _QUERIES = {
     "plan": _Query(
         "plan",
         "Shows what a run would do, and changes nothing: every file that it would apply, what it creates, changes and "
-        "drops, its locks on existing tables, their size, who is in the way now, "
+        "drops, its locks on existing tables, their size, their blockers now, "
         "and its risky statements. With a TARGET, up to and including it.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),

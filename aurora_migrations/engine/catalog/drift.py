@@ -36,6 +36,7 @@ class Expected:
     since: dict[Key, str] = field(default_factory=dict)  # the file since which each is expected
     ignored: list[Ignored] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)  # files whose changes aren't known, with the reason
+    doubtful: set[str] | None = field(default_factory=set)  # what those may have made; None if it may be anything
 
     def add(self, file: str, change: Change, ignored: Iterable[Ignored] = ()) -> None:
         """What a file has changed, after those before it."""
@@ -51,9 +52,12 @@ class Expected:
         self.unknown[file] = reason
         if tables is None:
             self.facts.clear()
+            self.doubtful = None
             return
         names = {name for table in tables for name in (table, f"public.{table}")}
         self.facts = {key: text for key, text in self.facts.items() if not names & owners(key, text)}
+        if self.doubtful is not None:
+            self.doubtful |= names
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,12 @@ def find_drift(
         of_constraint = ("constraint", _constraint_of(each)) in facts
         findings.append(Finding(each, expected.since[each.key], mend(each, of_constraint)))
     findings += _unfit_indexes(expected, found, at_work)
-    return Drift(
-        len(facts),
-        tuple(findings),
-        tuple(
-            _unexpected(facts, {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)})
-        ),
-    )
+    others = {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)}
+    doubtful = expected.doubtful
+    made_by_nobody = {
+        key: text for key, text in others.items() if doubtful is not None and not doubtful & owners(key, text)
+    }
+    return Drift(len(facts), tuple(findings), tuple(_unexpected(facts, made_by_nobody)))
 
 
 def _unfit_indexes(expected: Expected, found: Facts, building: set[str]) -> Iterator[Finding]:
