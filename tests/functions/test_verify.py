@@ -445,3 +445,18 @@ def test_verify_can_write_nothing(machine, database) -> None:
     step = Step(machine.settings, None, "e", "", "", {}, Deadline(lambda: 60_000), url=url)  # type: ignore[arg-type]
     with read_only_session(step, "verify") as session, pytest.raises(NotAWriter):
         session.execute(Command("INSERT INTO a VALUES (1)"))
+
+
+def test_what_a_file_of_unknown_changes_may_have_made_is_not_listed_as_made_by_nobody(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    known = Replayed(machine.migrations, database).changes
+    machine.migrations.write("002_b.sql", "CREATE TABLE b (id int PRIMARY KEY);")
+    Replayed(machine.migrations, database, known).write_manifest()
+    machine.execution = "second"
+    machine.run()
+    database.execute("CREATE TABLE by_hand (id int)")
+    machine.execution = "later"
+    catalogue = machine.run({"action": "verify"})["verified"]["catalogue"]
+    assert "002_b.sql" in str(catalogue["unknown"])
+    assert "table public.by_hand" in str(catalogue["unexpected"])
+    assert "public.b'" not in str(catalogue["unexpected"])
