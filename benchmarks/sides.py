@@ -60,3 +60,9 @@ def psycopg_loop(folder: Path) -> Side:
 
 def select_one() -> Side:
     return Side("psycopg, connect and SELECT 1", lambda url: [sys.executable, "-m", "benchmarks.peers.select_one", url])
+
+
+def psycopg_script(script: Path) -> Side:
+    """The least that a Python program can do with a file: connect and send it."""
+    send = "import sys, psycopg; psycopg.connect(sys.argv[1], autocommit=True).execute(open(sys.argv[2], 'rb').read())"
+    return Side("psycopg, connect and send", lambda url: [sys.executable, "-c", send, url, str(script)])
