@@ -27,8 +27,9 @@ _DEPLOY_FIRST = "After changing a file or a setting, deploy; the deployment star
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
 _AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
 _TOO_LONG = (
-    "Split the work into several files. A statement can run for at most one Lambda call (`limits.function_timeout`, "
-    "15min at most); below that, a first line `-- migration: statement_timeout = TIME` raises the limit for this file."
+    "Split the work into several files. A first line `-- migration: statement_timeout = TIME` raises the limit for "
+    "this file, up to one Lambda call (15min at most); with `-- migration: detach = on`, it may outlive the call, and "
+    "keeps its locks until its end."
 )
 _REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: their solution is a correct request
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")

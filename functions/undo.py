@@ -20,10 +20,7 @@ from functions.entrypoint import Call
 _CHECKS_BUDGET = 2_000  # bytes of JSON
 _SHOWN = 5  # differences in the message
 _BEFORE = "The schema is as it was before this run."
-_MEND = (
-    "Compare the database with what its migrations make, and mend it by hand or with a new migration. A run applies "
-    "again what was rolled back."
-)
+_MEND = "Repair what differs, by hand or with a new migration. The next run applies again what was rolled back."
 
 
 def undo(call: Call, roll_back: Callable[[Step], Any]) -> dict[str, Any]:
@@ -66,7 +63,7 @@ def _stopped(error: MigratorError, caught: workflow_mails.Failure) -> MigratorEr
     return VerificationFailed(
         f"{caught.why} The rollback {'stopped' if done else 'was refused'}: {error.message}",
         cause=caught.fact("cause"),
-        solution=f"{error.solution} {caught.fact('solution')}",
+        solution=f"{error.solution}\n{caught.fact('solution')}",
         state=stays,
         next_command=NextCommand("status"),
         by_deployment=False,
@@ -91,7 +88,7 @@ def undone_error(undone: Undone, caught: workflow_mails.Failure) -> Verification
         cause=caught.fact("cause"),
         solution=solution,
         state=state,
-        next_command=NextCommand("status") if solution else None,
+        next_command=NextCommand("verify") if solution else None,
         by_deployment=schema == "before",
         migration=caught.facts.get("migration"),
         checks=caught.facts.get("checks"),

@@ -239,7 +239,7 @@ def paragraph(begin: str, text: str, stream: TextIO) -> str:
     first line begins with `begin`; the others are indented by that width."""
     width = columns_of(stream)
     if width is None:
-        return begin + text
+        return begin + " ".join(text.splitlines())
     hang = " " * len(begin)
     room = max(width - len(hang), _NARROWEST)
     # As long as it is wide: characters of Chinese, Japanese and Korean, and most pictures, take two columns.

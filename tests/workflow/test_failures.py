@@ -267,7 +267,7 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
     assert "\n  Reason      Ctrl-C by ben@build-8\n" in mail.body
     assert "Ask whoever stopped it why" in mail.body
     assert next_command(mail) == "aurora-migrations run --env local"
-    assert f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --local" in mail.body
+    assert f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --env local" in mail.body
     assert "2 applied, 0 pending." in mail.body, "the call goes on when its execution is over, and so does the look"
     assert "In progress" not in mail.body
     (notice,) = notices_of(workflow, execution)
@@ -352,7 +352,7 @@ def test_where_preflight_dies_too_the_machine_sends_a_short_mail(workflow: Workf
     assert mail.subject == "[local] Migration FAILED: the cause is not known yet"
     assert "WHAT HAPPENED\n  Reported error: Runtime.OutOfMemory\n" in mail.body
     assert next_command(mail) == "aurora-migrations status --env local"
-    assert mail.body.rstrip().endswith(f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --local")
+    assert mail.body.rstrip().endswith(f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --env local")
 
 
 def test_a_function_that_dies_while_the_database_is_away_is_told_without_a_look(workflow: Workflow) -> None:
@@ -437,7 +437,7 @@ def test_an_aborted_run_is_told_where_preflight_dies(workflow: Workflow) -> None
     assert ended.status == "ABORTED"
     assert mail.subject == "[local] Migration STOPPED: the cause is not known yet"
     assert "WHAT HAPPENED\n  Reported error: ABORTED\n" in mail.body
-    assert mail.body.rstrip().endswith(f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --local")
+    assert mail.body.rstrip().endswith(f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --env local")
 
 
 def test_a_run_that_breaks_inside_the_state_machine_is_told_by_the_notice_machine(workflow: Workflow) -> None:

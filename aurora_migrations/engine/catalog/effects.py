@@ -50,8 +50,9 @@ _NOTHING = Command("SELECT WHERE false")
 _CAUSE = "The database isn't as it is after the same file on an empty database."
 _SOLUTION = (
     "Find out why: IF NOT EXISTS keeps an existing object, even with another definition; or somebody changed the "
-    "object by hand. Correct the database or the file. What depends on data can be left out, in the file: "
-    "-- verify: ignore KIND NAME because REASON"
+    "object by hand.\n"
+    "Correct the database or the file. To leave out what depends on data, add to the file: "
+    "`-- verify: ignore KIND NAME because REASON`."
 )
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
 _SHOWN = 10  # deviations in the message

@@ -342,8 +342,8 @@ def more_time(limits: Limits) -> str:
         return f"Raise it for this file with a first line {line}, or split the work into several files or batches."
     limit = format_duration(longest or hit)
     return (
-        f"Split the work into several files or batches. A statement can run for at most {limit} here: one Lambda call "
-        f"(`limits.function_timeout`, 15min at most)."
+        f"Split the work into several files or batches. A statement can run for at most {limit} here (one Lambda "
+        "call), except in a file with `-- migration: detach = on`, which keeps its locks until its end."
     )
 
 

@@ -36,9 +36,9 @@ from aurora_migrations.engine.steps.tables import Table, inspect, read_building
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Expect fewer rows, or raise the environment's `limits.statement_timeout`."
 _UNFIT = (
-    "If somebody changed the database by hand, change it back; to keep the change, write a new migration that makes it "
-    "and also succeeds where it was made already. A run doesn't repair anything. If a lasting expectation is out of "
-    "date, remove its line from the file; comments of an applied file may change."
+    "If somebody changed the database by hand, change it back; a run doesn't. To keep the change, write a new "
+    "migration that makes it and also succeeds where it was made already.\n"
+    "If a lasting expectation is out of date, remove its line from the file; comments of an applied file may change."
 )
 _REINDEX = "REINDEX INDEX CONCURRENTLY {0};"
 _STAYS = "The migrations stay applied: the checks run after the commit."
@@ -355,7 +355,7 @@ def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Ste
     raise VerificationFailed(
         f"{details}{more}.",
         cause="What the run should have left is missing, or has been changed since.",
-        solution=f"To repair it: {mending} {_UNFIT}" if mending else _UNFIT,
+        solution=f"To repair it: {mending}\n{_UNFIT}" if mending else _UNFIT,
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
         migration=step.input.target,

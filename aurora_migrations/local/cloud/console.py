@@ -97,7 +97,7 @@ def mails() -> list[Mail]:
 
 def _local(text: str) -> str:
     """A mail's text with commands in the place of links: the account that the links lead to doesn't exist."""
-    return _CONSOLE.sub(lambda found: f"aurora-migrations logs {found[1]} --local", text)
+    return _CONSOLE.sub(lambda found: f"aurora-migrations logs {found[1]} --env local", text)
 
 
 def save_mails(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:
