@@ -13,7 +13,6 @@ from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.steps.step import RESERVE
-from aurora_migrations.engine.steps.verify import _UNFIT
 
 FILE = "018_add_email_to_users.sql"
 PARTS_FILE = "018_fill_in_email.sql"
@@ -195,7 +194,7 @@ def unfit_index() -> MigratorError:
     return errors.VerificationFailed(
         f"{check}.",
         cause="What the run should have left is missing, or has been changed since.",
-        solution=f"To repair it: REINDEX INDEX CONCURRENTLY public.users_email_idx;\n{_UNFIT}",
+        solution="To repair it (a run doesn't): REINDEX INDEX CONCURRENTLY public.users_email_idx;",
         state="The migrations stay applied: the checks run after the commit.",
         next_command=NextCommand("verify"),
         checks=[asdict(check)],

@@ -35,10 +35,16 @@ from aurora_migrations.engine.steps.tables import Table, inspect, read_building
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Expect fewer rows, or raise the environment's `limits.statement_timeout`."
-_UNFIT = (
-    "If somebody changed the database by hand, change it back; a run doesn't. To keep the change, write a new "
-    "migration that makes it and also succeeds where it was made already.\n"
-    "If a lasting expectation is out of date, remove its line from the file; comments of an applied file may change."
+_BY_HAND = (
+    "If somebody changed the database by hand, change it back. To keep the change, write a new migration that makes it "
+    "and also succeeds where it was made already."
+)
+_OUT_OF_DATE = (
+    "Correct the rows. If a lasting expectation is out of date, remove its line from the file; comments of an applied "
+    "file may change."
+)
+_NOT_IN_HISTORY = (
+    "Find out whether the database was restored or replaced, or its history edited. A run applies what is pending."
 )
 _REINDEX = "REINDEX INDEX CONCURRENTLY {0};"
 _STAYS = "The migrations stay applied: the checks run after the commit."
@@ -195,7 +201,7 @@ def verify(step: Step) -> Verification:
             for t, i in unfit
             if i.name.rpartition(".")[2] not in seen
         ]
-        _raise_failures([*_history(step, applied, target, done)], [*failed, *lasting], step)
+        _raise_failures([*_history(step, applied, target, done)], failed, lasting, step)
         warnings = [f"Drift: {check}" for check in other]
         if catalogue.why_not:
             warnings.append(f"The catalogue wasn't compared with the migrations: {catalogue.why_not}.")
@@ -345,17 +351,25 @@ def as_check(finding: Finding) -> Check:
     return Check(finding.deviation.name, expected, found, False, finding.since, finding.sql)
 
 
-def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Step) -> None:
-    failed = [*history, *(check for check in checks if not check.true)]
+def _raise_failures(history: Sequence[Check], schema: Sequence[Check], rows: Sequence[Check], step: Step) -> None:
+    wrong = [check for check in rows if not check.true]
+    failed = [*history, *schema, *wrong]
     if not failed:
         return
-    mending = " ".join([check.sql for check in failed if check.sql][:_SQL_SHOWN])
+    mending = " ".join([check.sql for check in schema if check.sql][:_SQL_SHOWN])
+    drifted = any(check.place for check in schema)  # not only an index that can't be used
     details = "; ".join(map(str, failed[:_SHOWN]))
     more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    advice = {
+        _NOT_IN_HISTORY: history,
+        f"To repair it (a run doesn't): {mending}": mending,
+        _BY_HAND: drifted,
+        _OUT_OF_DATE: wrong,
+    }
     raise VerificationFailed(
         f"{details}{more}.",
         cause="What the run should have left is missing, or has been changed since.",
-        solution=f"To repair it: {mending}\n{_UNFIT}" if mending else _UNFIT,
+        solution="\n".join(text for text, needed in advice.items() if needed),
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
         migration=step.input.target,
