@@ -24,7 +24,7 @@ _AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status
 _AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
 DEPLOYED = "After the fix, deploy; the deployment starts a new run:"
 _DEPLOY_FIRST = "After changing a file or a setting, deploy; the deployment starts a new run."
-_WITHOUT_ENVIRONMENT = ("check", "build", "new")
+_WITHOUT_ENVIRONMENT = ("check", "build", "import", "new")
 _AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
 _TOO_LONG = (
     "Split the work into several files. A first line `-- migration: statement_timeout = TIME` raises the limit for "
@@ -33,7 +33,7 @@ _TOO_LONG = (
 )
 _REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: their solution is a correct request
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
-_RESOLVE = re.compile(r"aurora-migrations resolve \S+ applied")
+_COMMAND = re.compile(r"`aurora-migrations (\w+)[^`]*`")
 _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 
@@ -43,10 +43,8 @@ def in_environment(error: MigratorError, execution_input: object, run: mail.Run)
     deployment, and in which Lambda limits how long a statement may take."""
     command = next_command(error.next_command, execution_input, run.environment)
     general = isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution
-    known = error.but(next_command=command, solution=_TOO_LONG if general else None)
-    if command.verb == "resolve":
-        steps = known.solution.replace(". If", ".\nIf")
-        known = known.but(solution=_RESOLVE.sub(rf"\g<0> --env {run.environment}", steps))
+    solution = _with_environment(_TOO_LONG if general else error.solution, run.environment)
+    known = error.but(next_command=command, solution=solution)
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
         return _in_rollback(known, run)
     if not mail.is_deployed(error, run):
@@ -59,6 +57,15 @@ def in_environment(error: MigratorError, execution_input: object, run: mail.Run)
         run_again = next_command(TRY_AGAIN, execution_input, run.environment)
         solution += f"\nIf {known.otherwise} instead, run `{run_again}`."
     return known.but(solution=f"{solution}\n{DEPLOYED}", next_command=deploy_command(run.environment, run.deploy))
+
+
+def _with_environment(solution: str, environment: str) -> str:
+    """The commands in a solution as they are for an environment."""
+
+    def complete(found: re.Match[str]) -> str:
+        return found[0] if found[1] in _WITHOUT_ENVIRONMENT else f"{found[0][:-1]} --env {environment}`"
+
+    return _COMMAND.sub(complete, solution)
 
 
 def next_command(command: NextCommand, execution_input: object, environment: str) -> NextCommand:

@@ -213,7 +213,7 @@ def describe(error: MigratorError, stream: TextIO) -> str:
     if excerpt:
         lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
     parts = {"Why": error.cause, "State": error.whole_state, "Do": error.solution}
-    lines += ["", *(paragraph(f"  {name:7}", text, stream) for name, text in parts.items())]
+    lines += ["", *(paragraph(f"  {name:7}", text.replace("\n", " "), stream) for name, text in parts.items())]
     lines += [f"  Next   {error.next_command}"]
     return "\n".join(lines)
 
@@ -239,7 +239,7 @@ def paragraph(begin: str, text: str, stream: TextIO) -> str:
     first line begins with `begin`; the others are indented by that width."""
     width = columns_of(stream)
     if width is None:
-        return begin + " ".join(text.splitlines())
+        return begin + text
     hang = " " * len(begin)
     room = max(width - len(hang), _NARROWEST)
     # As long as it is wide: characters of Chinese, Japanese and Korean, and most pictures, take two columns.

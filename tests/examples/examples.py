@@ -190,7 +190,8 @@ def _contention() -> list[Example]:
     holder = Holder(5120, "migrator", "aurora-migrations 7f3c-deploy", _APPLIED_AT)
     busy = errors.AnotherRunInProgress(
         f"Another run is in progress: the run lock is held by {holder}; waited 1min.",
-        solution=f"{errors.AnotherRunInProgress.solution} To end it by force: SELECT pg_terminate_backend(5120);",
+        solution=f"{errors.AnotherRunInProgress.solution}\nTo end what it runs: `aurora-migrations cancel`. If its "
+        "session stays: SELECT pg_terminate_backend(5120);",
         holder=asdict(holder),
         holder_pid=5120,
         applied=[],

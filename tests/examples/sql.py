@@ -168,8 +168,9 @@ def interrupted() -> MigratorError:
     return errors.InDoubt(
         f"{PARTS_FILE}:6: it isn't known how far CALL got: its run ended first.",
         cause="The statement commits on its own, and the run was killed or lost its connection before it ended.",
-        solution="Find out what the statement has committed. If it did everything, type `aurora-migrations "
-        "resolve 018 applied`. If it can run again from its beginning:",
+        solution="Find out what the statement has committed.\n"
+        "If it did everything, type `aurora-migrations resolve 018 applied`.\n"
+        "If it can run again from its beginning:",
         state=f"{PARTS_FILE} has 2 units that commit separately: unit 1 is applied. What unit 2 has committed stays.",
         next_command=resolve,
         migration="018",

@@ -430,8 +430,9 @@ def nobody_knows(job: Job, number: int, statement: NontransactionalStatement, ch
         f"{place}: it isn't known how far {statement.name} got: its run ended first.",
         cause="The statement commits on its own, and the run was killed or lost its connection before it ended."
         + since,
-        solution=f"Find out what the statement has committed. If it did everything, type `aurora-migrations resolve "
-        f"{job.migration.label} applied`. If it can run again from its beginning:",
+        solution="Find out what the statement has committed.\n"
+        f"If it did everything, type `aurora-migrations resolve {job.migration.label} applied`.\n"
+        "If it can run again from its beginning:",
         state=f"{_committed_units(job, number)}. {stays}" if number else stays,
         next_command=resolve,
         **job.facts,

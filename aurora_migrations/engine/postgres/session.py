@@ -281,11 +281,13 @@ def acquire_run_lock(
         if left <= 0:
             has_it = f"is held by {holder}" if holder else "was held by ever-changing sessions"
             foreign = holder is not None and not (holder.application or "").startswith(application_name(""))
-            end = f" To end it by force: SELECT pg_terminate_backend({holder.pid});" if holder else ""
+            end = f"SELECT pg_terminate_backend({holder.pid});" if holder else ""
+            cancel = "To end what it runs: `aurora-migrations cancel`. If its session stays: "
+            steps = f"\n{'To end it: ' if foreign else cancel}{end}" if end else ""
             raise AnotherRunInProgress(
                 f"Another run is in progress: the run lock {has_it}; waited {format_duration(budget * 1_000)}.",
                 cause="A session that isn't a run of this product holds the run lock's key." if foreign else None,
-                solution=f"{AnotherRunInProgress.solution}{end}",
+                solution=f"{AnotherRunInProgress.solution}{steps}",
                 holder=asdict(holder) if holder else None,
                 holder_pid=holder.pid if holder else None,
             )
