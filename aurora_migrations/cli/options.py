@@ -230,6 +230,17 @@ def is_remote(arguments: argparse.Namespace) -> bool:
     return bool(arguments.env or arguments.local)
 
 
+def check_numbers(arguments: argparse.Namespace, *keys: str) -> None:
+    """Refuses a `target` or `confirm` that isn't a number before anything is connected to or started: an execution
+    that fails sends mails to everybody."""
+    from aurora_migrations.engine.plan import check_number  # with psycopg
+
+    for key in keys:
+        given = getattr(arguments, key, None)
+        if given is not None:
+            check_number(key, given)
+
+
 def database_url(arguments: argparse.Namespace) -> str:
     """The URL of the database to work on: empty but for its scheme where libpq's own variables say where it is."""
     if not arguments.database_url and any(os.environ.get(variable) for variable in _ADDRESS_VARIABLES):

@@ -62,6 +62,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
         return _watch(arguments)
     execution, target = options.execution_name(options.READ_ONLY), arguments.target
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             from aurora_migrations.cli.remote.client import execute
 

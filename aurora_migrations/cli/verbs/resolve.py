@@ -51,6 +51,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
     command = f"resolve {arguments.target} {arguments.outcome}" if resolves else "cancel"
     execution = options.execution_name()
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             data = _remotely(arguments, execution)
         else:
@@ -81,13 +82,12 @@ def _directly(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any
 
 def _remotely(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
     """Through the environment's state machine, which refuses where there is nothing to do."""
-    from aurora_migrations.cli.remote.client import check_numbers, execute_in
+    from aurora_migrations.cli.remote.client import execute_in
     from aurora_migrations.cli.remote.environment import open_environment
 
     asked: dict[str, str | None] = {"action": arguments.verb}
     question = "This ends what the run at work is running; `aurora-migrations status` shows it."
     if arguments.verb == "resolve":
-        check_numbers({"target": arguments.target})
         asked |= {"target": arguments.target, "confirm": arguments.outcome}
         question = f"This settles the statement of migration {arguments.target} that is in doubt."
     display = choose_display(arguments.output)

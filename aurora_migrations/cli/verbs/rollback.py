@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
     execution = options.execution_name()
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             data = _roll_back_remotely(arguments, execution)
         else:
@@ -57,10 +58,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
     """Rolls back through the environment's state machine. Its list of migrations shows what would be rolled back."""
-    from aurora_migrations.cli.remote.client import check_numbers, execute_in
+    from aurora_migrations.cli.remote.client import execute_in
     from aurora_migrations.cli.remote.environment import open_environment
 
-    check_numbers({"target": arguments.target, "confirm": arguments.confirm})
+    options.check_numbers(arguments, "confirm")
     display = choose_display(arguments.output, arguments.verbose)
     with open_environment(arguments) as environment:
         display.note(environment.introduction)

@@ -71,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
     progress = Progress(arguments.verbose)
     uncompared = ""
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             from aurora_migrations.cli.remote.client import execute
 

@@ -53,6 +53,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
     execution = options.execution_name()
     wanted = Wanted(verb, arguments.target, arguments.table if adopts else None, tuple(arguments.accept))
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             data = _remotely(arguments, execution, wanted)
         else:
@@ -123,10 +124,10 @@ def _directly(arguments: argparse.Namespace, execution: str, wanted: Wanted) -> 
 
 def _remotely(arguments: argparse.Namespace, execution: str, wanted: Wanted) -> Mapping[str, Any]:
     """Through the environment's state machine. Without a confirmation its answer is what it would record."""
-    from aurora_migrations.cli.remote.client import check_numbers, execute_in
+    from aurora_migrations.cli.remote.client import execute_in
     from aurora_migrations.cli.remote.environment import open_environment
 
-    check_numbers({"target": wanted.target, "confirm": arguments.confirm})
+    options.check_numbers(arguments, "confirm")
     asked = {"action": wanted.verb, "target": wanted.target, "table": wanted.table, "accept": [*wanted.accept] or None}
     display = choose_display(arguments.output)
     with open_environment(arguments) as environment:
