@@ -98,7 +98,9 @@ class Workflow(Construct):
 
     def _note(self, step: str) -> sfn.Pass:
         """A state that notes where it failed."""
-        noted = sfn.Pass(self, f"{step.capitalize()} failed", result=sfn.Result.from_string(step), result_path=f"{FAILURE}.step")
+        noted = sfn.Pass(
+            self, f"{step.capitalize()} failed", result=sfn.Result.from_string(step), result_path=f"{FAILURE}.step"
+        )
         noted.next(self._failed)
         return noted
 

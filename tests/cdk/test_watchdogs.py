@@ -214,7 +214,10 @@ def test_notice_waits_before_it_looks(notice: Machine) -> None:
         assert not before or sum(state.get("Seconds", 0) for state in before if state["Type"] == "Wait") >= 30
 
 
-LOOKING = {"notice": ("Write the mail", "Wait for sessions to end"), "daily": ("Check the database", "Wait for the run")}
+LOOKING = {
+    "notice": ("Write the mail", "Wait for sessions to end"),
+    "daily": ("Check the database", "Wait for the run"),
+}
 
 
 @pytest.mark.parametrize("name", LOOKING)
@@ -255,7 +258,9 @@ def test_daily_check_mails_nothing_if_nothing_is_pending(daily: Machine) -> None
 @pytest.mark.parametrize("answer", NO_MAIL, ids=str)
 def test_answer_to_the_daily_check_that_is_not_understood_is_mailed(answer: object, daily: Machine) -> None:
     """It never passes for one that says that nothing is pending."""
-    ran = run(daily, "Check the database", DAILY, answers={"Check the database": answer, "Write the mail": {"mail": WRITTEN}})
+    ran = run(
+        daily, "Check the database", DAILY, answers={"Check the database": answer, "Write the mail": {"mail": WRITTEN}}
+    )
     assert (ran.status, ran.error, ran.mails) == ("FAILED", "ContractBroken", [MAIL])
 
 
@@ -282,7 +287,10 @@ def test_daily_check_whose_mail_cannot_be_sent_fails(daily: Machine) -> None:
 
 
 def test_all_calls_of_both_only_ask_for_the_plan(notice: Machine, daily: Machine) -> None:
-    wanted = {"notice": {"Write the mail": "notice"}, "daily": {"Check the database": "daily", "Write the mail": "failure"}}
+    wanted = {
+        "notice": {"Write the mail": "notice"},
+        "daily": {"Check the database": "daily", "Write the mail": "failure"},
+    }
     for machine, triggers in ((notice, wanted["notice"]), (daily, wanted["daily"])):
         inputs = {name: task["Parameters"]["Payload"]["input"] for name, task in machine.calls.items()}
         assert inputs == {name: {"action": "plan", "trigger": trigger} for name, trigger in triggers.items()}

@@ -10,6 +10,7 @@ from statelint.config import Config
 from statelint.linter import Linter
 from statelint.problem import ProblemType
 
+from aurora_migrations.cdk.machines.failure_branch import TYPED
 from aurora_migrations.cdk.retries import CONNECTION, CONTENTION, every_error
 from aurora_migrations.cdk.workflow import PAUSE, STARTS
 from aurora_migrations.engine.errors import MigratorError
@@ -74,7 +75,7 @@ def seen_by_asker(workflow: Machine, way: list[str]) -> bool:
     """Whether it leads past the mail by a first choice, because who typed the command sees the error."""
     end = way.index("Error of Step Functions?")
     choice = workflow.states[way[end - 1]]["Choices"][0]
-    return choice["Next"] == way[end] and choice["Comment"] in ("a read-only command, typed", "shown at the terminal")
+    return choice["Next"] == way[end] and choice["Comment"] in (TYPED, "shown at the terminal")
 
 
 def test_states_are_few_enough_to_be_read_as_a_picture(templates: dict[str, Template]) -> None:

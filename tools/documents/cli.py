@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
 from collections.abc import Iterator
 
 from aurora_migrations.cli import main as command_line
+from aurora_migrations.cli.verbs.new import TEMPLATES, TEMPLATES_ARE
 from tools.documents import REFERENCE, fill
 
 PATH = REFERENCE / "cli.md"
@@ -37,20 +37,15 @@ def _shared_options(shared: dict[tuple[str, str], list[str]]) -> str:
 
 def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, str], list[str]]) -> str:
     targets = [action for action in parser._actions if not action.option_strings]
-    words = [f"[{each.metavar}]" if each.nargs == "?" else str(each.metavar) for each in targets]
     own = [(f"`{each.metavar}`", _help(parser, each)) for each in targets]
     own += [row for row in _options(parser) if row not in shared]
-    usage = f"{' '.join([command_line.PROGRAM, verb, *words])}\n\n" if words else ""
-    epilog = inspect.cleandoc(parser.epilog or "")
-    # The same on a database is at the top of the page.
-    epilog = re.sub(r"(?m)^example: .* --database-url .*\n?", "", epilog).strip() or epilog
-    epilog = re.sub(r"(?m)^(example:|        ) (?=aurora-migrations )", "", epilog)
-    parts = [
-        f"## {verb}\n",
-        f"```text\n{usage}{epilog}\n```\n",
-        f"{parser.description}\n",
-        *([f"{_list(own)}\n"] if own else []),
-    ]
+    parts = [f"## {verb}\n", f"{parser.description}\n", *([f"{_list(own)}\n"] if own else [])]
+    if verb == "new":
+        parts.append(f"{TEMPLATES_ARE}\n\n{_list([(f'`{name}`', each.summary) for name, each in TEMPLATES.items()])}\n")
+    # The form of a command without options, and the options for a database, are at the top of the page.
+    lines = re.findall(rf"{command_line.PROGRAM} {verb} [^-].* --.+", parser.epilog or "") if targets else []
+    if examples := [each for each in lines if re.search(" --(?!env)", each) and "--database-url" not in each]:
+        parts.append("\n".join(["```text", *examples, "```\n"]))
     return "\n".join(parts)
 
 
@@ -68,7 +63,9 @@ def _value(action: argparse.Action) -> str:
 
 
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
-    return parser._get_formatter()._expand_help(action) if action.help else ""
+    text = parser._get_formatter()._expand_help(action) if action.help else ""
+    listed = action.option_strings and action.choices  # beside the option
+    return text.removesuffix(f": {', '.join(map(str, action.choices))}") if listed else text
 
 
 def _list(rows: list[tuple[str, str]]) -> str:

@@ -10,6 +10,8 @@ PATH = REFERENCE / "rules.md"
 
 
 def render() -> str:
-    lines = [f"- `{name}`: {why}" for name, why in OWN_RULES.items()]
-    lines += [f"- `{name}`: {rule.reason.format(table='the table')}" for name, rule in RULES.items() if rule.kept]
-    return fill(PATH, "\n".join(lines))
+    names: dict[str, list[str]] = {}  # by the reason, which several rules may share
+    kept = {name: rule.reason.format(table="the table") for name, rule in RULES.items() if rule.kept}
+    for name, reason in {**OWN_RULES, **kept}.items():
+        names.setdefault(reason, []).append(f"`{name}`")
+    return fill(PATH, "\n".join(f"- {', '.join(listed)}: {reason}" for reason, listed in names.items()))

@@ -61,7 +61,7 @@ def diagram(machine: Mapping[str, Any]) -> str:
     lines = [f'    {numbers[name]}{before}"{name}"{behind}' for name, (before, behind) in shapes.items()]
     ways = [(numbers[name], numbers[after], word) for name in names for after, word in _ways(states[name])]
     arrows = dict.fromkeys(
-        f"    {name} {'-.->' if word == 'fails' else '-->'}{f'|{word}|' if word else ''} {after}"
+        f"    {name}-.->{after}" if word == "fails" else f"    {name}-->{f'|{word}|' if word else ''}{after}"
         for name, after, word in ways
     )
     return "\n".join(["```mermaid", "flowchart TD", *lines, *arrows, "```"])

@@ -81,12 +81,12 @@ class FailureBranch(Construct):
         written.when(is_mail(_MAIL), self._send).otherwise(settle)
         read_error = _parse(self, "Read error", _MESSAGE, _ANSWER, "Payload")
         read_error.next(written)
-        ours = (
-            sfn.Choice(self, "Named error?").when(_has_form(_MESSAGE, _DOCUMENT_FORM), read_error).otherwise(settle)
-        )
+        ours = sfn.Choice(self, "Named error?").when(_has_form(_MESSAGE, _DOCUMENT_FORM), read_error).otherwise(settle)
         read_cause = _parse(self, "Read cause", _CAUSE, _RAISED, "json")
         read_cause.next(ours)
-        raised = sfn.Choice(self, "Function raised an error?").when(is_typed_read_only_command(), self.end, comment=TYPED)
+        raised = sfn.Choice(self, "Function raised an error?").when(
+            is_typed_read_only_command(), self.end, comment=TYPED
+        )
         return raised.when(_has_form(_CAUSE, _RAISED_FORM), read_cause).otherwise(settle)
 
     def misunderstood(self, step: str, then: sfn.IChainable) -> sfn.Pass:

@@ -23,10 +23,9 @@ from aurora_migrations.replay.history import Replay
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "check",
-        "Checks every file with PostgreSQL's own grammar: what is wrong with it, and which statements are risky for a "
-        "running application, with what to write instead. Then runs the whole history on an empty, embedded "
-        "PostgreSQL, to find what fails there, and down files that don't undo their migration; only new and changed "
-        "files run. Exits with 1 if a run would be refused.",
+        "Checks every file with PostgreSQL's own grammar, for errors and for statements that are risky for a running "
+        "application. Then runs the whole history on an empty, embedded PostgreSQL, as `replay` does. Exits with 1 if "
+        "a run would be refused.",
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )

@@ -24,23 +24,20 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if resolves:
         parser = options.make_parser(
             "resolve",
-            "Records how an interrupted CALL or DO that issues COMMIT has ended. Check in the database how far it got. "
-            "Then give `applied` if it is complete, or `again` to have the next run start it from its beginning. Asks "
-            "first, unless --confirm repeats the word.",
+            "Records how an interrupted CALL or DO that issues COMMIT ended, after you have checked in the database "
+            "how far it got. Asks first, unless --confirm repeats the word.",
             "resolve 018 applied --env dev",
             "resolve 018 again --database-url postgresql://app:secret@localhost/shop",
         )
         parser.add_argument("target", metavar="VERSION", help="the migration in doubt, such as 018")
-        outcome = "`applied`: it is complete; `again`: start it from its beginning"
+        outcome = "`applied`: it is complete; `again`: the next run starts it from its beginning"
         parser.add_argument("outcome", metavar="applied|again", choices=OUTCOMES, help=outcome)
-        parser.add_argument(
-            "--confirm", choices=OUTCOMES, metavar="OUTCOME", help="the same word again, instead of asking"
-        )
+        parser.add_argument("--confirm", choices=OUTCOMES, metavar="OUTCOME", help="the same word, instead of asking")
     else:
         parser = options.make_parser(
             "cancel",
-            "Ends the statement of the current run, also where that run has ended and the server still executes its "
-            "statement, and drops the index that this leaves invalid. What is committed stays. Asks first.",
+            "Ends the statement of the current run, or one that the server still executes after its run has ended, "
+            "and drops the index that this leaves invalid. What is committed stays. Asks first.",
             "cancel --env dev",
             "cancel --database-url postgresql://app:secret@localhost/shop",
         )

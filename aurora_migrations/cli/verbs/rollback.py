@@ -20,13 +20,13 @@ from aurora_migrations.engine.plan import no_down_files, plan_rollback, version_
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "rollback",
-        "Undoes every applied migration from the newest down to and including TARGET with their down files, each in "
-        "its own transaction. Asks first; --confirm NEWEST, the number of the newest applied migration, answers.",
+        "Undoes every applied migration from the newest down to and including TARGET with its down file, each in its "
+        "own transaction. Asks first, unless --confirm is given.",
         "rollback 017 --confirm 018 --env dev",
         "rollback 017 --confirm 018 --database-url postgresql://app:secret@localhost/shop",
     )
     parser.add_argument("target", metavar="TARGET", help="the lowest migration to undo, such as 017")
-    parser.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
+    parser.add_argument("--confirm", metavar="NEWEST", help="the newest applied migration's number, instead of asking")
     options.add_verbose(parser)
     options.add_where(parser)
     options.add_direct(parser)

@@ -44,9 +44,9 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "import",
-        "Writes another tool's migrations as files of this one: with new names, and with separate files to apply and "
-        "to undo. Shows what it will write, and asks first unless --yes is given. The other tool's folder stays as it "
-        "is, nothing is overwritten, and no SQL is edited: files are only split at their tool's own markers.",
+        "Writes another tool's migrations as files of this one, renamed, and split at their tool's own markers into "
+        "files to apply and to undo. Edits no SQL, overwrites nothing, and leaves the other tool's folder as it is. "
+        "Asks first, unless --yes is given.",
         "import db/migrations --migrations migrations",
         "import prisma/migrations --tool prisma --yes",
     )
