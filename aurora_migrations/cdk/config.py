@@ -215,7 +215,7 @@ class Environment(Model):
     """Also mail what a run has changed: files, tables, warnings."""
     chat: StrictBool = False
     """Send HTTPS subscribers each message in the form that Amazon Q Developer in chat applications (formerly AWS
-    Chatbot) shows. Other subscribers get the same as before."""
+    Chatbot) shows."""
     limits: Limits = Field(default={}, validate_default=True)
     """How long things may take."""
     deployment: Literal["starts", "waits"] = "starts"

@@ -17,7 +17,7 @@ def render() -> str:
     parsers = {verb: command_line.parser_of(verb) for verb in command_line.VERBS}
     verbs_of: dict[tuple[str, str], list[str]] = {}
     for verb, parser in parsers.items():
-        for row in _options(parser):
+        for row in _rows(parser):
             verbs_of.setdefault(row, []).append(verb)
     shared = {row: verbs for row, verbs in verbs_of.items() if len(verbs) > 1}
     sections = (_verb(verb, parser, shared) for verb, parser in parsers.items())
@@ -36,25 +36,25 @@ def _shared_options(shared: dict[tuple[str, str], list[str]]) -> str:
 
 
 def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, str], list[str]]) -> str:
-    targets = [action for action in parser._actions if not action.option_strings]
-    own = [(f"`{each.metavar}`", _help(parser, each)) for each in targets]
-    own += [row for row in _options(parser) if row not in shared]
+    own = [row for row in _rows(parser) if row not in shared]
     parts = [f"## {verb}\n", f"{parser.description}\n", *([f"{_list(own)}\n"] if own else [])]
     if verb == "new":
         parts.append(f"{TEMPLATES_ARE}\n\n{_list([(f'`{name}`', each.summary) for name, each in TEMPLATES.items()])}\n")
     # The form of a command without options, and the options for a database, are at the top of the page.
-    lines = re.findall(rf"{command_line.PROGRAM} {verb} [^-].* --.+", parser.epilog or "") if targets else []
+    lines = re.findall(rf"{command_line.PROGRAM} {verb} [^-].* --.+", parser.epilog or "")
     if examples := [each for each in lines if re.search(" --(?!env)", each) and "--database-url" not in each]:
-        parts.append("\n".join(["```text", *examples, "```\n"]))
+        parts.append(f"```text\n{examples[-1]}\n```\n")
     return "\n".join(parts)
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    """An option as it is typed, and what it means."""
+def _rows(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """An argument or option as it is typed, and what it means."""
     for action in parser._actions:
-        if action.option_strings and action.dest != "help" and action.help != argparse.SUPPRESS:
-            value = "" if action.nargs == 0 else f" {_value(action)}"
-            yield f"`{action.option_strings[-1]}{value}`", _help(parser, action)
+        if action.dest == "help" or action.help == argparse.SUPPRESS:
+            continue
+        value = "" if action.nargs == 0 else f" {_value(action)}"
+        name = f"{action.option_strings[-1]}{value}" if action.option_strings else action.metavar
+        yield f"`{name}`", _help(parser, action)
 
 
 def _value(action: argparse.Action) -> str:
@@ -65,7 +65,8 @@ def _value(action: argparse.Action) -> str:
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = parser._get_formatter()._expand_help(action) if action.help else ""
     listed = action.option_strings and action.choices  # beside the option
-    return text.removesuffix(f": {', '.join(map(str, action.choices))}") if listed else text
+    text = text.removesuffix(f": {', '.join(map(str, action.choices))}") if listed else text
+    return text.replace(f"one of: {', '.join(TEMPLATES)} (see below)", "see below")
 
 
 def _list(rows: list[tuple[str, str]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from aurora_migrations.cdk.config import Limits
 from aurora_migrations.cdk.retries import every_error
 from aurora_migrations.cli.remote import aws_errors as cloud
-from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError
+from aurora_migrations.engine.errors import MigratorError
 from tests.examples.examples import examples
 from tools.documents import REFERENCE, fill
 
@@ -27,7 +27,7 @@ _FAMILIES = {
 
 def render() -> str:
     kinds = [kind for kind in vars(cloud).values() if isinstance(kind, type) and kind.__base__ is cloud.CloudError]
-    return fill(PATH, _retries(), "\n".join(_entries()), "\n".join(_format_entry(kind, kind.state) for kind in kinds))
+    return fill(PATH, _retries(), "\n".join(_entries()), "\n".join(map(_format_entry, kinds)))
 
 
 def _entries() -> Iterator[str]:
@@ -37,7 +37,7 @@ def _entries() -> Iterator[str]:
         if example.error.family != family:
             family = example.error.family
             yield f"## {_FAMILIES[family]}\n"
-        yield _format_entry(type(example.error), example.error.state)
+        yield _format_entry(type(example.error))
 
 
 def _retries() -> str:
@@ -51,16 +51,9 @@ def _retries() -> str:
     return "\n".join(f"- {how}: {', '.join(names)}" for how, names in listed.items() if names)
 
 
-def _format_entry(kind: type[MigratorError], state: str) -> str:
-    """An entry: the cause, the state of the database if the page's beginning doesn't describe it, what to do."""
-    usual = state == MigratorError.state or state.startswith("The file was rolled back as a whole;")
-    meaning = kind.cause if usual else f"{kind.cause} {state}"
-    # The page's beginning has the usual next commands: to run again, and to deploy a corrected file or setting.
-    following = kind.next_command
-    is_usual = following == TRY_AGAIN or kind.by_deployment or f"`{following}`" in kind.solution
-    shown = "" if is_usual else f" Next: `{following}`."
-    parts = [f"### {kind.__name__}", _one_line(meaning), f"**Fix**: {_one_line(kind.solution)}{shown}"]
-    return "\n\n".join(parts) + "\n"
+def _format_entry(kind: type[MigratorError]) -> str:
+    """An entry: what the error means, and what to do. The page's beginning describes the state of the database."""
+    return "\n\n".join([f"### {kind.__name__}", _one_line(kind.cause), _one_line(kind.solution)]) + "\n"
 
 
 def _one_line(words: str) -> str:

@@ -17,8 +17,8 @@ _FOLDERS = ("--migrations",)  # options whose value is a folder
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "completion",
-        "Prints a script that completes verbs, options and values in a shell. Have the shell's start-up file evaluate "
-        "it: with eval in ~/.bashrc, or in ~/.zshrc after compinit; with `| source` in fish; with `| Out-String | "
+        "Prints a script that completes verbs, options and values. Have the shell evaluate it when it starts: with "
+        "eval in ~/.bashrc, or in ~/.zshrc after compinit; with `| source` in fish; with `| Out-String | "
         "Invoke-Expression` in PowerShell's $PROFILE.",
         "completion bash",
         outputs=("text",),

@@ -52,9 +52,9 @@ _KEY_UNFIT = "Check in the console that the key of the functions' variables exis
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "doctor",
-        "Checks everything that an environment needs: login, stack, functions, e-mail, network, secret (not its "
-        "value), the last run and, with a read-only execution, the database. Shows how to fix what is wrong. Exits "
-        "with 1 if a check FAILED: migrations can't run, or nobody would receive their failures.",
+        "Checks login, stack, functions, e-mail, network, secret, the last run and, with a read-only execution, the "
+        "database, and shows how to fix what is wrong. Exits with 1 if a check FAILED: migrations can't run, or "
+        "nobody would receive their failures.",
         "doctor --env dev",
         "doctor --env dev --send-test-mail",
     )

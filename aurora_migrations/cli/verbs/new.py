@@ -110,11 +110,11 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "new",
-        "Creates the next migration's file, with the next number, or with the time where the folder numbers by time "
-        "(14 digits). With --template, creates the files of a change that is risky in one step.",
+        "Creates the next migration's file, with the next number, or the time where the folder numbers by time (14 "
+        "digits). With --template, creates the files of a change that is risky in one step.",
         'new "add email to users" --down',
     )
-    parser.add_argument("description", metavar="DESCRIPTION", help="a few words, from which the file is named")
+    parser.add_argument("description", metavar="DESCRIPTION", help="a few words for the file's name")
     parser.add_argument("--down", action="store_true", help="also write a .down.sql, which undoes it")
     parser.add_argument("--verify", action="store_true", help="also write a .verify.sql, which checks it")
     dump = "write pg_dump's output in FILE as a migration, without settings, owners and privileges"

@@ -291,8 +291,8 @@ class _Query:
 _QUERIES = {
     "list": _Query(
         "list-migrations",
-        "Lists every migration of the folder and of the history with its state: applied, pending, ahead (newer than "
-        "this folder), out of order, changed (edited since it was applied) or missing.",
+        "Lists every migration of folder and history with its state: applied, pending, ahead (newer than the folder), "
+        "out of order, changed (edited since it was applied) or missing.",
         ("list --env dev", "list --database-url postgresql://app:secret@localhost/shop"),
         _reader("list-migrations", lambda session, source, _: list_answer(read_entries(session, source))),
         _show_list,
@@ -307,18 +307,17 @@ _QUERIES = {
     ),
     "plan": _Query(
         "plan",
-        "Shows what a run up to and including TARGET would do, and changes nothing: for each file what it creates, "
-        "changes and drops, its locks on existing tables, their sizes and current blockers, and its risky statements.",
+        "Shows what a run up to and including TARGET would do: for each file what it creates, changes and drops, its "
+        "locks on existing tables, their sizes and current blockers, and its risky statements.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),
         _show_plan,
-        target="018",
+        target="017",
     ),
     "verify": _Query(
         "verify",
         "Compares the database with what the applied migrations, or TARGET, make of an empty one, shows the rows and "
-        "indexes of their tables, and checks every lasting expectation. Changes nothing. Exits with 1 if something is "
-        "wrong.",
+        "indexes of their tables, and checks every lasting expectation. Exits with 1 if something is wrong.",
         ("verify 017 --env dev", "verify --database-url postgresql://app:secret@localhost/shop"),
         _read_verify,
         _show_verify,
@@ -326,7 +325,7 @@ _QUERIES = {
     ),
     "history": _Query(
         "history",
-        "Lists every attempt to apply or roll back a file, newest first, with its time, result and initiator. For an "
+        "Lists every attempt to apply or roll back a file, newest first, with its result and initiator. For an "
         "environment, at most 200.",
         ("history --env dev", "history --last 5 --database-url postgresql://app:secret@localhost/shop"),
         _reader(

@@ -24,8 +24,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if resolves:
         parser = options.make_parser(
             "resolve",
-            "Records how an interrupted CALL or DO that issues COMMIT ended, after you have checked in the database "
-            "how far it got. Asks first, unless --confirm repeats the word.",
+            "Records how an interrupted CALL or DO that issues COMMIT ended, once you have checked in the database "
+            "how far it got. Asks first, unless --confirm is given.",
             "resolve 018 applied --env dev",
             "resolve 018 again --database-url postgresql://app:secret@localhost/shop",
         )
@@ -36,8 +36,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
     else:
         parser = options.make_parser(
             "cancel",
-            "Ends the statement of the current run, or one that the server still executes after its run has ended, "
-            "and drops the index that this leaves invalid. What is committed stays. Asks first.",
+            "Ends the statement of the current run, or of one that has ended while the server still executes it, and "
+            "drops the index that this leaves invalid. What is committed stays. Asks first.",
             "cancel --env dev",
             "cancel --database-url postgresql://app:secret@localhost/shop",
         )

@@ -20,7 +20,7 @@ from aurora_migrations.engine.plan import no_down_files, plan_rollback, version_
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "rollback",
-        "Undoes every applied migration from the newest down to and including TARGET with its down file, each in its "
+        "Undoes applied migrations from the newest down to and including TARGET with their down files, each in its "
         "own transaction. Asks first, unless --confirm is given.",
         "rollback 017 --confirm 018 --env dev",
         "rollback 017 --confirm 018 --database-url postgresql://app:secret@localhost/shop",

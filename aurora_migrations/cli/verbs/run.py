@@ -55,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "run",
         "Applies pending migrations up to and including TARGET, each file in its own transaction. The first error "
-        "ends the run and rolls its file back. Saves the result as migration-NUMBER-output.json, with the number of "
-        "TARGET or of the last migration.",
+        "ends the run and rolls its file back. Saves the result as migration-NUMBER-output.json, named after TARGET "
+        "or the last migration.",
         "run 017 --env dev",
         "run 017 --database-url postgresql://app:secret@localhost/shop",
     )

@@ -31,8 +31,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs the verb until q, Ctrl-C or a signal; returns the exit code."""
     parser = options.make_parser(
         "up",
-        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Prints their "
-        "addresses and every execution and mail. Ctrl-C ends all of it; the database's data stay.",
+        "Keeps the local cloud running, and prints its addresses and every execution and mail. Ctrl-C ends it; the "
+        "database's data stay.",
         "up",
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),

@@ -72,9 +72,9 @@ def main(verb: str, argv: Sequence[str]) -> int:
 def _adopt_parser() -> argparse.ArgumentParser:
     parser = options.make_parser(
         "adopt",
-        "Takes over a database that another tool has migrated: finds the file of each migration in its history, "
-        "proves that the files make what is in the database, and records them as applied. Runs nothing, and leaves "
-        "the other tool's table as it is. Asks first, unless --confirm is given.",
+        "Takes over a database that another tool has migrated: proves that the files make what is in the database, "
+        "and records those in the other tool's history as applied. Runs nothing, and leaves the other tool's table as "
+        "it is. Asks first, unless --confirm is given.",
         "adopt --env dev",
         "adopt --from db/migrations --database-url postgresql://app:secret@localhost/shop",
     )
@@ -98,9 +98,8 @@ def _adopt_parser() -> argparse.ArgumentParser:
 def _baseline_parser() -> argparse.ArgumentParser:
     parser = options.make_parser(
         "baseline",
-        "Takes over a database that was made by hand or from a dump: proves that the files up to VERSION make what is "
-        "in the database, and records them as applied. Runs nothing. Each difference must be accepted by name. Asks "
-        "first, unless --confirm is given.",
+        "Takes over a database that was made by hand or from a dump: as `adopt`, with the files up to VERSION. Each "
+        "difference must be accepted by name.",
         "baseline 001 --accept public.old_orders --env dev",
         "baseline 001 --database-url postgresql://app:secret@localhost/shop",
     )

@@ -44,9 +44,8 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "import",
-        "Writes another tool's migrations as files of this one, renamed, and split at their tool's own markers into "
-        "files to apply and to undo. Edits no SQL, overwrites nothing, and leaves the other tool's folder as it is. "
-        "Asks first, unless --yes is given.",
+        "Writes another tool's migrations as files of this one, renamed, and split at that tool's markers into files "
+        "to apply and to undo. Edits no SQL, overwrites nothing. Asks first, unless --yes is given.",
         "import db/migrations --migrations migrations",
         "import prisma/migrations --tool prisma --yes",
     )

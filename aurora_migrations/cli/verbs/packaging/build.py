@@ -33,9 +33,8 @@ ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "build",
-        "Builds the package that runs in Lambda, as `cdk deploy` does: code, locked dependencies, migrations with "
-        "their manifest, certificates. Then checks that nothing is missing, wrong or superfluous. Needs no Docker, no "
-        "AWS account, and the network only the first time.",
+        "Builds the package that runs in Lambda, as `cdk deploy` does, and checks that nothing is missing, wrong or "
+        "superfluous. Needs no Docker, no AWS account, and the network only the first time.",
         "build --migrations migrations",
     )
     options.add_replay(parser)
