@@ -68,27 +68,27 @@ class Network(Model):
     subnets: DistinctList[Reference[Annotated[str, Field(pattern="^subnet-[0-9a-f]+$")]]] = Field(
         min_length=1, max_length=16, title="the ID of a private subnet"
     )
-    """The IDs of up to 16 private subnets. Two or more in different zones survive the loss of one."""
+    """The IDs of private subnets, 16 at most. Two or more in different zones survive the loss of one."""
     database_security_group: Reference[Annotated[str, Field(pattern="^sg-[0-9a-f]+$")]]
     """The ID of the cluster's security group. It gets one rule, for the functions."""
     secrets_endpoint: Reference[Annotated[str, Field(pattern="^(create|sg-[0-9a-f]+)$")]]
-    """The ID of the security group of an existing VPC endpoint for Secrets Manager with private DNS; or `create`, for
-    one without private DNS, which only the functions use."""
+    """`create`, or the ID of an existing endpoint's security group. That is a VPC endpoint for Secrets Manager with
+    private DNS; `create` makes one without, which only the functions use."""
 
 
 class Database(Model):
     """The database to migrate."""
 
     host: Reference[Host] = Field(repr=False)
-    """The cluster's writer endpoint; not a reader endpoint, a custom endpoint or RDS Proxy."""
+    """The cluster's writer endpoint. Not a reader endpoint, a custom endpoint or RDS Proxy."""
     port: Reference[Annotated[int, Field(strict=True, ge=1, le=65_535)]] = 5432
-    """The database's port."""
+    """The database's port, a whole number from 1 to 65535."""
     name: Reference[DatabaseName]
     """The database's name."""
     secret: Reference[SecretArn] = Field(repr=False)
-    """The complete ARN of the secret with user and password, with the hyphen and six characters at its end."""
+    """The complete ARN of the secret with user and password, which ends in a hyphen and six characters."""
     secret_key: Reference[KeyArn] | None = None
-    """The ARN of the KMS key that encrypts the secret, if it is your own."""
+    """The ARN of your own KMS key that encrypts the secret."""
     sslmode: Encrypted = "verify-full"
     """How the server's certificate is checked (libpq's `sslmode`)."""
 
@@ -229,11 +229,11 @@ class Environment(Model):
     ] = 90
     """How many days logs are kept."""
     account: Annotated[str, Field(pattern="^[0-9]{12}$")] | None = None
-    """The account to deploy to (default: the credentials')."""
+    """The account to deploy to, 12 digits. Default: the credentials'."""
     region: Annotated[str, Field(pattern="^[a-z]{2}(-[a-z]+)+-[0-9]$")] | None = Field(
         default=None, validate_default=True
     )
-    """The region to deploy to, such as eu-west-1 (default: the credentials'). Secret and key must be in it."""
+    """The region to deploy to, such as eu-west-1. Default: the credentials'. Secret and key must be in it."""
 
     @property
     def stack(self) -> str:

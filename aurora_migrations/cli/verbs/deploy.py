@@ -25,7 +25,7 @@ _NO_ANSWER = (OSError, http.client.HTTPException, ValueError, LookupError, TypeE
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "deploy",
-        "Deploys the migrations to the local cloud that `up` keeps running, or to a temporary one, which starts a "
+        "Deploys the migrations to the local cloud that `up` keeps running, or to a temporary one, and starts a "
         "run. On AWS, use npx aws-cdk@2 deploy.",
         "deploy --local",
     )

@@ -98,7 +98,7 @@ def _adopt_parser() -> argparse.ArgumentParser:
 def _baseline_parser() -> argparse.ArgumentParser:
     parser = options.make_parser(
         "baseline",
-        "Takes over a database that was made by hand or from a dump: as `adopt`, with the files up to VERSION. Each "
+        "Takes over a database that was made by hand or from a dump: like `adopt`, with the files up to VERSION. Each "
         "difference must be accepted by name.",
         "baseline 001 --accept public.old_orders --env dev",
         "baseline 001 --database-url postgresql://app:secret@localhost/shop",

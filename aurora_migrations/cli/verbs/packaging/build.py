@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
         "build --migrations migrations",
     )
     options.add_replay(parser)
-    parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
+    parser.add_argument(
+        "--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (default: arm64)"
+    )
     arguments = parser.parse_args(argv)
     started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
     target = project.cache() / "lambda"
