@@ -194,8 +194,8 @@ class Environment(Model):
     database: Database
     """The database to migrate."""
     databases: Mapping[str, NamedDatabase] = Field(default={}, json_schema_extra=_NAMED_OBJECTS)
-    """Up to 6 databases by name, instead of `database`. Each has the keys of `database`, these, and a state machine of
-    its own (`--env ENVIRONMENT-NAME`), and shares all else."""
+    """Up to 6 databases by name, instead of `database`. Each has these keys, those of `database`, and a state machine
+    of its own (`--env ENVIRONMENT-NAME`)."""
     emails: DistinctList[Email] = Field(min_length=1, title="a plain e-mail address, such as team@example.com")
     """The addresses that failures are mailed to, plain and in ASCII, as `team@example.com`."""
     watch_stacks: DistinctList[Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9-]{0,127}$")]] = Field(
@@ -220,7 +220,7 @@ class Environment(Model):
     """How long things may take."""
     deployment: Literal["starts", "waits"] = "starts"
     """Whether the end of a deployment starts the run, or the deployment waits for the run and fails if it does. With
-    `waits`, `limits.run_timeout` is at most, and by default, 55min: CloudFormation waits for an hour."""
+    `waits`, `limits.run_timeout` is by default, and at most, 55min."""
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
     """What the functions log. With `WARNING`, `logs` and the live view of `run` show little."""
     log_retention_days: Annotated[

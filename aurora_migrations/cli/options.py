@@ -117,8 +117,8 @@ def add_direct(parser: argparse.ArgumentParser) -> None:
     wait = "how long to wait for another run, such as 10s or 5min (default: 60s)"
     lock_timeout = "how long the application may wait because of a migration (default: 2s)"
     statement_timeout = "how long a statement may take (default: no limit)"
-    lock_wait = "how long to retry, in all, while others hold locks or the connection is lost (default: 10min)"
-    end_idle = "end blockers that have been idle in a transaction for longer than AGE (default: never)"
+    lock_wait = "how long to retry while others hold locks or the connection is lost (default: 10min)"
+    end_idle = "end blockers that have been idle in a transaction for longer (default: never)"
 
     def add(option: str, metavar: str, text: str, default: float | None, kind: Callable[[str], float]) -> None:
         parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)
@@ -131,7 +131,7 @@ def add_direct(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hazards(parser: argparse.ArgumentParser) -> None:
-    what = "what to do about risky statements that no file allows: warn or refuse (default: warn)"
+    what = "what to do about risky statements that no file allows (default: warn)"
     parser.add_argument("--hazards", choices=HAZARDS, default="warn", help=what)
 
 

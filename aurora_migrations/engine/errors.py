@@ -182,7 +182,7 @@ class HazardRefused(MigratorError):
     by_deployment = True
     next_command = NextCommand("check")
     cause = "Risky statements that the file doesn't allow are refused here (--hazards; on AWS the setting `hazards`)."
-    solution = "Rewrite the statement as shown, or allow it: `-- migration: allow = RULE because REASON`."
+    solution = "Rewrite the statement as shown, or allow it in the file: `-- migration: allow = RULE because REASON`."
 
 
 class ActionNotAllowed(MigratorError):

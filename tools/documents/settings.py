@@ -68,14 +68,16 @@ def _entries(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str
         named = field.get("additionalProperties", {}).get("$ref", "").removeprefix("#/$defs/")
         words = field.get("enum") or field.get("items", {}).get("enum", ())
         default = field.get("default")
+        is_beginning = isinstance(default, list) and default == words[: len(default)]
+        shown_default = f"the first {len(default)}" if default and is_beginning else f"`{json.dumps(default)}`"
         facts = [
             *(["required"] if key in model.get("required", ()) else []),
-            *(["reference"] if "#/$defs/Export" in json.dumps(field) else []),
-            *([] if default in (None, [], {}) else [f"default `{json.dumps(default)}`"]),
+            *([] if default in (None, [], {}) else [f"default {shown_default}"]),
         ]
         shown = f" ({', '.join(facts)})" if facts else ""
         one_of = f" One of {', '.join(f'`{word}`' for word in words)}." if words else ""
-        yield f"- `{path}{key}`{shown}: {field['description']}{one_of}"
+        mark = "\\*" if "#/$defs/Export" in json.dumps(field) else ""
+        yield f"- `{path}{key}`{mark}{shown}: {field['description']}{one_of}"
         if named:  # only what it has beside the keys of `database`, which are listed
             known = definitions["Database"]["properties"]
             own = {name: each for name, each in definitions[named]["properties"].items() if name not in known}

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         "differ.",
         "diff --database-url postgresql://app:secret@one/shop --database-url postgresql://app:secret@other/shop",
     )
-    url = "postgresql://user:password@host:port/database; give it twice, once for each database"
+    url = "a database's URL; give it twice"
     parser.add_argument("--database-url", metavar="URL", type=str, action="append", default=[], dest="urls", help=url)
     parser.set_defaults(migrations=Path("migrations"), hurry=False)  # none are read
     arguments = options.parse(parser, argv)

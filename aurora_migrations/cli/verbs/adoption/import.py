@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--tool", metavar="NAME", choices=TOOLS, help=f"the tool, if the files don't show which: {', '.join(TOOLS)}"
     )
-    parser.add_argument("--yes", action="store_true", help="write the files without asking")
+    parser.add_argument("--yes", action="store_true", help="don't ask")
     return parser.parse_args(argv)
 
 
