@@ -205,12 +205,12 @@ class Environment(Model):
     allowed_actions: DistinctList[ActionName] = USUAL_ACTIONS
     """The actions that an execution may request; always also `run-migration` and `plan`."""
     hazards: Hazards = "warn"
-    """Whether hazards that no file allows stop a run before its first file, or are only reported."""
+    """Whether hazards that no file allows stop a run before its first file (`refuse`) or are only reported (`warn`)."""
     daily_check: StrictBool = True
     """At 06:00 UTC, mail if anything is pending, has drifted or can't be checked."""
     on_verify_failure: Literal["alert", "rollback"] = "alert"
-    """If verify fails after a run: only mail, or first run the down files of what this execution has applied, if
-    nothing was applied after it."""
+    """If verify fails after a run: only mail (`alert`), or first run the down files of what this execution has applied,
+    if nothing was applied after it (`rollback`)."""
     success_mail: StrictBool = False
     """Also mail what a run has changed: files, tables, warnings."""
     chat: StrictBool = False
@@ -219,8 +219,8 @@ class Environment(Model):
     limits: Limits = Field(default={}, validate_default=True)
     """How long things may take."""
     deployment: Literal["starts", "waits"] = "starts"
-    """Whether the end of a deployment starts the run, or the deployment waits for the run and fails if it does. With
-    `waits`, `limits.run_timeout` is by default, and at most, 55min."""
+    """Whether the end of a deployment starts the run (`starts`), or the deployment waits for the run and fails if it
+    does (`waits`). Then `limits.run_timeout` is 55min by default and at most."""
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
     """What the functions log. With `WARNING`, `logs` and the live view of `run` show little."""
     log_retention_days: Annotated[

@@ -64,8 +64,8 @@ def _value(action: argparse.Action) -> str:
 
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = parser._get_formatter()._expand_help(action) if action.help else ""
-    listed = action.option_strings and action.choices  # beside the option
-    text = text.removesuffix(f": {', '.join(map(str, action.choices))}") if listed else text
+    if action.option_strings:  # the choices are beside it
+        text = text.removesuffix(f": {', '.join(map(str, action.choices or ()))}")
     return text.replace(f"one of: {', '.join(TEMPLATES)} (see below)", "see below")
 
 

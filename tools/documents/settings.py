@@ -75,9 +75,11 @@ def _entries(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str
             *([] if default in (None, [], {}) else [f"default {shown_default}"]),
         ]
         shown = f" ({', '.join(facts)})" if facts else ""
-        one_of = f" One of {', '.join(f'`{word}`' for word in words)}." if words else ""
+        text = field["description"]
+        is_told = all(f"`{word}`" in text for word in words)
+        one_of = "" if is_told else f" One of {', '.join(f'`{word}`' for word in words)}."
         mark = "\\*" if "#/$defs/Export" in json.dumps(field) else ""
-        yield f"- `{path}{key}`{mark}{shown}: {field['description']}{one_of}"
+        yield f"- `{path}{key}`{mark}{shown}: {text}{one_of}"
         if named:  # only what it has beside the keys of `database`, which are listed
             known = definitions["Database"]["properties"]
             own = {name: each for name, each in definitions[named]["properties"].items() if name not in known}

@@ -25,7 +25,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
         parser = options.make_parser(
             "resolve",
             "Records how an interrupted CALL or DO that issues COMMIT ended, once you have checked in the database "
-            "how far it got. Asks first, unless --confirm is given.",
+            "how far it got. Asks first.",
             "resolve 018 applied --env dev",
             "resolve 018 again --database-url postgresql://app:secret@localhost/shop",
         )

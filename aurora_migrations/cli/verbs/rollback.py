@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "rollback",
         "Undoes applied migrations from the newest down to and including TARGET with their down files, each in its "
-        "own transaction. Asks first, unless --confirm is given.",
+        "own transaction. Asks first.",
         "rollback 017 --confirm 018 --env dev",
         "rollback 017 --confirm 018 --database-url postgresql://app:secret@localhost/shop",
     )

@@ -74,7 +74,7 @@ def _adopt_parser() -> argparse.ArgumentParser:
         "adopt",
         "Takes over a database that another tool has migrated: proves that the files make what is in the database, "
         "and records those in the other tool's history as applied. Runs nothing, and leaves the other tool's table as "
-        "it is. Asks first, unless --confirm is given.",
+        "it is. Asks first.",
         "adopt --env dev",
         "adopt --from db/migrations --database-url postgresql://app:secret@localhost/shop",
     )

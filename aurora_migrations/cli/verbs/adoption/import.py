@@ -45,7 +45,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "import",
         "Writes another tool's migrations as files of this one, renamed, and split at that tool's markers into files "
-        "to apply and to undo. Edits no SQL, overwrites nothing. Asks first, unless --yes is given.",
+        "to apply and to undo. Edits no SQL, overwrites nothing. Asks first.",
         "import db/migrations --migrations migrations",
         "import prisma/migrations --tool prisma --yes",
     )
