@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         outputs=("text", "json", "github"),
     )
     options.add_hazards(parser)
-    manifest = "write manifest.json beside the files, if there are no errors"
+    manifest = "write manifest.json, with which the files run without the grammar, if there are no errors"
     parser.add_argument("--write-manifest", action="store_true", help=manifest)
     locks = "also list the locks that each statement takes"
     parser.add_argument("--locks", action="store_true", help=locks)
