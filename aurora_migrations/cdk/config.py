@@ -72,25 +72,23 @@ class Network(Model):
     database_security_group: Reference[Annotated[str, Field(pattern="^sg-[0-9a-f]+$")]]
     """The ID of the cluster's security group. It gets one rule, for the functions."""
     secrets_endpoint: Reference[Annotated[str, Field(pattern="^(create|sg-[0-9a-f]+)$")]]
-    """`create`, or the ID of an existing endpoint's security group. The existing one is a VPC endpoint for Secrets
-    Manager with private DNS; `create` makes one without private DNS, which only the functions use."""
+    """`create`, or the ID of an existing endpoint's security group. That is a VPC endpoint for Secrets Manager with
+    private DNS; `create` makes one without, which only the functions use."""
 
 
 class Database(Model):
     """The database to migrate."""
 
     host: Reference[Host] = Field(repr=False)
-    """The cluster's writer endpoint. A reader endpoint, a custom endpoint and RDS Proxy are refused where they are
-    written out."""
+    """The cluster's writer endpoint. Not a reader endpoint, a custom endpoint or RDS Proxy."""
     port: Reference[Annotated[int, Field(strict=True, ge=1, le=65_535)]] = 5432
     """The database's port, a whole number from 1 to 65535."""
     name: Reference[DatabaseName]
     """The database's name."""
     secret: Reference[SecretArn] = Field(repr=False)
-    """The complete ARN of the secret with user and password, which ends in a hyphen and six characters. Secrets Manager
-    has added those to the name."""
+    """The complete ARN of the secret with user and password, which ends in a hyphen and six characters."""
     secret_key: Reference[KeyArn] | None = None
-    """The ARN of your own KMS key that encrypts the secret. Without it, AWS's own key does."""
+    """The ARN of your own KMS key that encrypts the secret."""
     sslmode: Encrypted = "verify-full"
     """How the server's certificate is checked (libpq's `sslmode`)."""
 
@@ -112,8 +110,7 @@ class Limits(Model):
     statement_timeout: Duration = Field(default="13min", validate_default=True)
     """How long a statement may run, if its file sets no limit."""
     lock_wait: Duration = Field(default="1min", validate_default=True)
-    """How long a call waits for others that hold locks or are running; then the state machine waits. With `0s` only the
-    state machine waits."""
+    """How long a call waits for locks and other runs; then (with `0s`, at once) the state machine waits."""
     function_timeout: Duration = Field(
         default="15min",
         ge=_SHORTEST_CALL_MS,
@@ -122,8 +119,8 @@ class Limits(Model):
         title="whole seconds from 30s to 15min",
         validate_default=True,
     )
-    """The time limit of apply and verify, in whole seconds from `30s` to `15min`. A call must reach secret and database
-    first and keeps 10 s for its end; Lambda ends it after 15 minutes."""
+    """The time limit of a call of apply or verify, in whole seconds, `30s` to `15min`. A call keeps 10 s for its
+    end."""
     run_timeout: Duration = Field(default="12h", multiple_of=1_000, title="whole seconds", validate_default=True)
     """The time limit of a whole execution, in whole seconds."""
 
@@ -197,48 +194,46 @@ class Environment(Model):
     database: Database
     """The database to migrate."""
     databases: Mapping[str, NamedDatabase] = Field(default={}, json_schema_extra=_NAMED_OBJECTS)
-    """Several databases in place of `database`, 6 at most, each by a name. Each has the keys of `database` and these,
-    and a state machine that `--env ENVIRONMENT-NAME` takes. All else is as the environment has it."""
+    """Up to 6 databases by name, instead of `database`. Each has these keys, those of `database`, and a state machine
+    of its own (`--env ENVIRONMENT-NAME`)."""
     emails: DistinctList[Email] = Field(min_length=1, title="a plain e-mail address, such as team@example.com")
-    """The addresses that failures are mailed to. Each is plain, as `team@example.com`, in ASCII."""
+    """The addresses that failures are mailed to, plain and in ASCII, as `team@example.com`."""
     watch_stacks: DistinctList[Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9-]{0,127}$")]] = Field(
         default=(), title="a stack's name"
     )
-    """The names of other stacks whose deployment starts a run too. What runs is the package of this stack. All names
-    must fit into one EventBridge rule of 2,048 characters: about eight."""
+    """The names of other stacks (about eight fit) whose deployment also starts a run, of this stack's package."""
     allowed_actions: DistinctList[ActionName] = USUAL_ACTIONS
-    """The actions that an execution may request, always with `run-migration` and `plan`."""
+    """The actions that an execution may request; always also `run-migration` and `plan`."""
     hazards: Hazards = "warn"
-    """Whether hazards that no file accepts stop a run before its first file or are only reported."""
+    """Whether hazards that no file allows stop a run before its first file (`refuse`) or are only reported (`warn`)."""
     daily_check: StrictBool = True
     """At 06:00 UTC, mail if anything is pending, has drifted or can't be checked."""
     on_verify_failure: Literal["alert", "rollback"] = "alert"
-    """What follows if verify fails after a run: a mail, or first the down files of what this execution has applied, if
-    nothing was applied after it."""
+    """If verify fails after a run: only mail (`alert`), or first run the down files of what this execution has applied,
+    if nothing was applied after it (`rollback`)."""
     success_mail: StrictBool = False
-    """Mail also what a run has changed: its files, the tables they touched, what is worth knowing."""
+    """Also mail what a run has changed: files, tables, warnings."""
     chat: StrictBool = False
-    """Send HTTPS subscribers each message in the form that Amazon Q Developer in chat applications (once AWS Chatbot)
-    shows. Mails stay as they are, and so do messages to queues and functions."""
+    """Send HTTPS subscribers each message in the form that Amazon Q Developer in chat applications (formerly AWS
+    Chatbot) shows."""
     limits: Limits = Field(default={}, validate_default=True)
     """How long things may take."""
     deployment: Literal["starts", "waits"] = "starts"
-    """Whether a deployment only starts the run, after its end, or waits for it and fails if the run does. With `waits`,
-    `limits.run_timeout` may be 55min at most, which is then its default: CloudFormation waits for an hour."""
+    """Whether the end of a deployment starts the run (`starts`), or the deployment waits for the run and fails if it
+    does (`waits`). Then `limits.run_timeout` is 55min by default and at most."""
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
-    """What the functions log. With `WARNING` no line shows what ran: `logs` and the live view of `run` show little."""
+    """What the functions log. With `WARNING`, `logs` and the live view of `run` show little."""
     log_retention_days: Annotated[
         Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653],
         BeforeValidator(lambda days: repr(days) if isinstance(days, bool) else days),  # True == 1
     ] = 90
     """How many days logs are kept."""
     account: Annotated[str, Field(pattern="^[0-9]{12}$")] | None = None
-    """The account to deploy to, 12 digits. Without it, the credentials decide."""
+    """The account to deploy to, 12 digits. Default: the credentials'."""
     region: Annotated[str, Field(pattern="^[a-z]{2}(-[a-z]+)+-[0-9]$")] | None = Field(
         default=None, validate_default=True
     )
-    """The region to deploy to, such as eu-west-1. Without it, the credentials decide. A secret and a key that are
-    written out must be in it."""
+    """The region to deploy to, such as eu-west-1. Default: the credentials'. Secret and key must be in it."""
 
     @property
     def stack(self) -> str:

@@ -3,7 +3,7 @@
                                             ┌─ more ─┐
 Begin ─▶ Preflight ─▶ What next? ─ apply ─▶ Apply ─▶ All applied? ─▶ Verify ─▶ Succeeded
              ▲            ├─ nothing to apply ─────────────────────────┘
-             │            └─ list, plan ─▶ Answered
+             │            └─ list, plan ─▶ Result returned
          Start over, after a wait ◀─ another package was deployed meanwhile (four times at most)
 
 any failure ─▶ Notify failure (e-mail) ─▶ Failed, with the original error and cause
@@ -68,7 +68,7 @@ class Workflow(Construct):
             known["wants_mail"] = True
         verify = invoke(self, "Verify", self._functions, "verify", known, into="$.verify", output="$.verify")
         succeeded = sfn.Succeed(self, "Succeeded", input_path="$.Payload")
-        answered = sfn.Succeed(self, "Answered", input_path="$.preflight.Payload.result")
+        answered = sfn.Succeed(self, "Result returned", input_path="$.preflight.Payload.result")
         start_over = self._start_over(preflight)
 
         preflight.next(
@@ -98,7 +98,9 @@ class Workflow(Construct):
 
     def _note(self, step: str) -> sfn.Pass:
         """A state that notes where it failed."""
-        noted = sfn.Pass(self, f"In {step}", result=sfn.Result.from_string(step), result_path=f"{FAILURE}.step")
+        noted = sfn.Pass(
+            self, f"{step.capitalize()} failed", result=sfn.Result.from_string(step), result_path=f"{FAILURE}.step"
+        )
         noted.next(self._failed)
         return noted
 
@@ -127,7 +129,7 @@ class Workflow(Construct):
         sending.next(succeeded)
         answered = sfn.Condition.is_present("$.Payload.result")
         return (
-            sfn.Choice(self, "Success to mail?")
+            sfn.Choice(self, "Success mail written?")
             .when(sfn.Condition.and_(is_mail(path), answered), sending)
             .when(answered, succeeded)
             .otherwise(plain)
@@ -144,7 +146,7 @@ class Workflow(Construct):
                 "apply": sfn.JsonPath.object_at("$.apply"),
             },
         )
-        settle = sfn.Wait(self, "Let it be deployed", time=sfn.WaitTime.seconds_path("$.pause"))
+        settle = sfn.Wait(self, "Wait for the deployment", time=sfn.WaitTime.seconds_path("$.pause"))
         again.next(settle)
         settle.next(preflight)
         often = sfn.Condition.number_less_than("$.starts", STARTS)

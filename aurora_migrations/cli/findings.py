@@ -137,7 +137,8 @@ def summary(files: Sequence[Checked], findings: Sequence[Finding]) -> Styled:
     """How many files were checked, and what was found."""
     errors = sum(not finding.rule and finding.level == "error" for finding in findings)
     hazards = sum(bool(finding.rule) for finding in findings)
-    count = f"{plural(len(files), 'file')} checked"
+    verified = sum(file.action == "apply" and file.migration.verify is not None for file in files)
+    count = f"{plural(len(files) + verified, 'file')} checked"
     if not findings:
         return Styled(("✓ ", "bold green"), (f"{count}: nothing wrong", ""))
     colour = _COLOURS["error" if errors or any(f.level == "error" for f in findings) else "warning"]

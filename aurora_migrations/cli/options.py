@@ -100,7 +100,8 @@ def make_parser(
         formatter_class=_Help,
     )
     parser.set_defaults(verb=verb, **_DEFAULTS)
-    parser.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
+    how = "how to print (default: text)" if len(outputs) > 1 else argparse.SUPPRESS
+    parser.add_argument("--output", choices=outputs, default="text", help=how)
     parser.add_argument("--migrations", metavar="DIR", type=_migrations, help="the folder (default: migrations/)")
     return parser
 
@@ -114,10 +115,10 @@ def add_target(parser: argparse.ArgumentParser, example: str) -> None:
 def add_direct(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a direct connection: waits, timeouts and `--end-idle`."""
     wait = "how long to wait for another run, such as 10s or 5min (default: 60s)"
-    lock_timeout = "how long a query of the application may wait because of a migration, at most (default: 2s)"
+    lock_timeout = "how long the application may wait because of a migration (default: 2s)"
     statement_timeout = "how long a statement may take (default: no limit)"
-    lock_wait = "how long to retry, in all, while others hold locks or the connection is lost (default: 10min)"
-    end_idle = "end blockers that have been idle in a transaction for longer than AGE (default: never)"
+    lock_wait = "how long to retry while others hold locks or the connection is lost (default: 10min)"
+    end_idle = "end blockers that have been idle in a transaction for longer (default: never)"
 
     def add(option: str, metavar: str, text: str, default: float | None, kind: Callable[[str], float]) -> None:
         parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)
@@ -130,21 +131,21 @@ def add_direct(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hazards(parser: argparse.ArgumentParser) -> None:
-    what = "what to do about risky statements that no file allows: warn or refuse (default: warn)"
+    what = "what to do about risky statements that no file allows (default: warn)"
     parser.add_argument("--hazards", choices=HAZARDS, default="warn", help=what)
 
 
 def add_replay(parser: argparse.ArgumentParser, optional: bool = True) -> None:
     """Adds what says where the history is replayed and, where it is `optional`, whether."""
     if optional:
-        without = "don't replay the history on an embedded PostgreSQL (as with AURORA_MIGRATIONS_REPLAY=off)"
+        without = "don't replay the history (as with AURORA_MIGRATIONS_REPLAY=off)"
         parser.add_argument("--no-replay", action="store_true", help=without)
-    where = "replay on this server instead of the embedded one, such as one with PostGIS, in a database of its own"
+    where = "replay on this server, in a database of its own: for extensions such as PostGIS"
     parser.add_argument("--replay-url", metavar="URL", type=str, help=where)
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
-    what = "print every step: what begins, what was verified, the locks held, the functions' log"
+    what = "print every step: files, checks, locks, the functions' log"
     parser.add_argument("--verbose", action="store_true", help=what)
 
 
@@ -184,19 +185,17 @@ def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
         "--env",
         metavar="NAME",
         type=_environment,
-        help="an environment on AWS, such as dev: runs there, with the migrations that were deployed",
+        help="run in an environment on AWS, such as dev, with the migrations that were deployed to it",
     )
-    places.add_argument(
-        "--local", action="store_true", help="the local cloud: runs there, through the same state machine"
-    )
+    places.add_argument("--local", action="store_true", help="run in the local cloud, through the same state machine")
     if database:
         places.add_argument(
             "--database-url",
             metavar="URL",
             type=str,
             default=os.environ.get("DATABASE_URL"),
-            help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL, "
-            "or libpq's own (PGHOST, PGSERVICE ...)",
+            help="postgresql://user:password@host:port/database (default: DATABASE_URL, or libpq's PGHOST, PGSERVICE "
+            "...)",
         )
     hurry = "with --local: shorten the state machine's waits to a second"
     group.add_argument("--hurry", action="store_true", help=hurry)
@@ -228,6 +227,17 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence
 def is_remote(arguments: argparse.Namespace) -> bool:
     """Whether the verb works through a state machine."""
     return bool(arguments.env or arguments.local)
+
+
+def check_numbers(arguments: argparse.Namespace, *keys: str) -> None:
+    """Refuses a `target` or `confirm` that isn't a number before anything is connected to or started: an execution
+    that fails sends mails to everybody."""
+    from aurora_migrations.engine.plan import check_number  # with psycopg
+
+    for key in keys:
+        given = getattr(arguments, key, None)
+        if given is not None:
+            check_number(key, given)
 
 
 def database_url(arguments: argparse.Namespace) -> str:

@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 from aurora_migrations.compiler.compile import Compiled, compile_migration
-from aurora_migrations.compiler.hazards import REPLAYED, Allow, LintedFile, apply_allows, find_hazards, parse_allow
+from aurora_migrations.compiler.hazards import (
+    OF_FOLDER,
+    UNKNOWN_TABLE,
+    Allow,
+    LintedFile,
+    apply_allows,
+    find_hazards,
+    parse_allow,
+)
 from aurora_migrations.compiler.locks.effects import Effect, caveat
 from aurora_migrations.compiler.unit_dependencies import doubtful_enum_values
 from aurora_migrations.compiler.unknown_tables import Names, names_of, unknown_tables
 from aurora_migrations.engine import interrupts, manifest
-from aurora_migrations.engine.diagnostics.redaction import pointed
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import Migration, Package, Problem, read_text
 from aurora_migrations.engine.options import Options
@@ -110,12 +117,12 @@ def _without_trees(wanted: _Wanted, defaults: Options | None) -> list[tuple[Chec
     return found
 
 
-def _with_unknown(file: Checked, unknown: Sequence[Problem]) -> Checked:
-    if not unknown or not file.compiled:
+def _with_unknown(file: Checked, unknown: Sequence[Hazard]) -> Checked:
+    if not file.compiled or not file.compiled.is_parsed:
         return file
-    text = file.compiled.text or read_text(file.migration.path)
-    shown = (replace(each, excerpt=pointed(text, each.line, each.column)) for each in unknown)
-    return replace(file, warnings=(*shown, *file.warnings))
+    if unknown and not file.compiled.text:  # a large folder keeps only the texts of files with hazards
+        file = replace(file, compiled=replace(file.compiled, text=read_text(file.migration.path)))
+    return with_hazards_of_folder(file, unknown, frozenset({UNKNOWN_TABLE}))
 
 
 def check_files(wanted: _Wanted, defaults: Options | None = None) -> list[Checked]:
@@ -155,11 +162,11 @@ def write_manifest(folder: Path, files: Sequence[Checked], replayed_on: int | No
     return manifest.write(folder, scripts, replayed_on)
 
 
-def with_replay_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
-    """A checked file with what its replay has found."""
+def with_hazards_of_folder(file: Checked, hazards: Sequence[Hazard], rules: frozenset[str]) -> Checked:
+    """A checked file with the hazards of these rules, which only the whole folder shows: by a replay, for example."""
     if file.compiled is None:
         return file
-    allows = [allow for allow in _allows(file.compiled) if allow.rule in REPLAYED]
+    allows = [allow for allow in _allows(file.compiled) if allow.rule in rules]
     found, idle = apply_allows(hazards, allows)
     merged = sorted((*file.hazards, *found), key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
     script = replace(file.compiled.script, hazards=tuple(merged))
@@ -170,7 +177,7 @@ def with_replay_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
 def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     if file.compiled is None:
         return file
-    allows = [allow for allow in _allows(file.compiled) if allow.rule not in REPLAYED]
+    allows = [allow for allow in _allows(file.compiled) if allow.rule not in OF_FOLDER]
     # Undoing drops what was created: in a down file that is no hazard.
     hazards = [h for h in hazards if not (file.action == "rollback" and h.rule.startswith("ban-drop-"))]
     hazards, idle = apply_allows(hazards, allows)

@@ -26,17 +26,20 @@ PASSWORD = "password-literal"
 UNREAD = "unread-statement"
 SESSION_STATE = "session-state-between-parts"
 ENUM_VALUE = "enum-value-in-its-transaction"
+UNKNOWN_TABLE = "unknown-table"  # found by reading the whole folder
 DOWN_LEAVES, DOWN_FAILS, ROWS = "down-leaves-objects", "down-fails", "fails-on-rows"  # found by a replay
 OWN_RULES: Mapping[str, str] = {
-    PASSWORD: "a password in the repository, the package, the history and the server's log",
-    SESSION_STATE: "if a later unit of the file fails, the next run resumes there, in a new session without it",
-    ENUM_VALUE: "PostgreSQL refuses a new value of an enum in the transaction that adds it",
-    UNREAD: "PostgreSQL can read the statement but squawk can't, so it wasn't checked for hazards",
-    DOWN_LEAVES: "after the migration and its down file, the schema isn't what it was before",
-    DOWN_FAILS: "the down file fails right after its migration, so nobody could roll back",
-    ROWS: "the statement succeeds on empty tables, and fails on tables that hold certain rows",
+    PASSWORD: "A password is in the repository, the package, the history and the server's log.",
+    SESSION_STATE: "If a later unit fails, the next run resumes there in a new session, without this state.",
+    ENUM_VALUE: "PostgreSQL refuses an enum's new value in the transaction that adds it.",
+    UNREAD: "PostgreSQL can read the statement but squawk can't, so it wasn't checked for hazards.",
+    UNKNOWN_TABLE: "No earlier file creates the table; its name may be misspelled.",
+    DOWN_LEAVES: "After the migration and its down file, the schema isn't what it was before.",
+    DOWN_FAILS: "The down file fails right after its migration.",
+    ROWS: "The statement fails on tables that hold certain rows.",
 }
 REPLAYED = frozenset({DOWN_LEAVES, DOWN_FAILS, ROWS})
+OF_FOLDER = REPLAYED | {UNKNOWN_TABLE}  # what one file alone doesn't show
 RULES = squawk.KEPT | OWN_RULES.keys()
 
 _ALLOW = re.compile(r"(?P<rule>\S+)(?:\s+because\b\s*(?P<reason>.*))?", re.IGNORECASE | re.DOTALL)

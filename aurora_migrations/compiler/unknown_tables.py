@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from aurora_migrations.compiler.compile import Compiled
+from aurora_migrations.compiler.hazards import UNKNOWN_TABLE
 from aurora_migrations.compiler.locks.effects import Effect
-from aurora_migrations.engine.migrations import Problem
+from aurora_migrations.engine.script import Hazard
 
 # Statements whose words may be names of what exists after them: also those that are in a function's or block's text.
 _NAMING = frozenset(
@@ -29,6 +30,7 @@ _TABLE_OF: dict[str, Callable[[Any], Any]] = {
 _WORD = re.compile(rb'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 _ALIKE = 0.8
 _ENOUGH = 3  # files whose tables were all known, before the folder is taken for the whole history
+_HELP = "Correct the name. If something else creates the table, allow this."
 _SYSTEM = ("pg_", "information_schema")
 
 
@@ -53,15 +55,15 @@ def names_of(file: Compiled) -> Names:
     return Names(file.script.file, frozenset(known), tuple(created), tuple(_used(file)))
 
 
-def unknown_tables(files: Iterable[Names]) -> dict[str, list[Problem]]:
-    """The uses of tables that neither an earlier file nor the file itself creates, by file, without excerpts.
+def unknown_tables(files: Iterable[Names]) -> dict[str, list[Hazard]]:
+    """The uses of tables that neither an earlier file nor the file itself creates, by file.
 
     A folder may begin with a database that has tables already. So a table without a similar name among the known ones
     is reported only after a few files that use no unknown table.
     """
     known: set[str] = set()
     created: set[str] = set()
-    found: dict[str, list[Problem]] = {}
+    found: dict[str, list[Hazard]] = {}
     complete = 0  # files in a row that use tables and know them all
     for file in files:
         known |= file.known
@@ -70,9 +72,9 @@ def unknown_tables(files: Iterable[Names]) -> dict[str, list[Problem]]:
         for name, line, column in unknown:
             near = get_close_matches(_bare(name), created, n=1, cutoff=_ALIKE)
             if near or complete >= _ENOUGH:
-                meant = f"; did you mean {near[0]}?" if near else ""
-                reason = f"no earlier file creates {name}{meant}"
-                found.setdefault(file.file, []).append(Problem(file.file, reason, line, column))
+                meant = f"; did you mean {near[0]}?" if near else "."
+                message = f"No earlier file creates {name}{meant}"
+                found.setdefault(file.file, []).append(Hazard(UNKNOWN_TABLE, file.file, line, column, message, _HELP))
         complete = 0 if unknown else complete + bool(file.used)
         known.update(_bare(name) for name, _, _ in unknown)  # once is enough
     return found

@@ -181,7 +181,7 @@ class HazardRefused(MigratorError):
     headline = "a risky statement was refused"
     by_deployment = True
     next_command = NextCommand("check")
-    cause = "Risky statements are refused here (--hazards; on AWS the setting `hazards`) unless the file allows them."
+    cause = "Risky statements that the file doesn't allow are refused here (--hazards; on AWS the setting `hazards`)."
     solution = "Rewrite the statement as shown, or allow it in the file: `-- migration: allow = RULE because REASON`."
 
 
@@ -192,8 +192,8 @@ class ActionNotAllowed(MigratorError):
     headline = "the action is not allowed"
     by_deployment = True
     next_command = NextCommand("list")
-    cause = "The action isn't in the environment's list of allowed actions."
-    solution = "Use an environment that allows it, or add it to the environment's allowed actions."
+    cause = "The environment doesn't allow the action."
+    solution = "Use an environment that allows it, or add it to the setting `allowed_actions`."
 
 
 class InvalidManifest(MigratorError):
@@ -227,7 +227,7 @@ class SecretNotFound(MigratorError):
     by_deployment = True
     otherwise = "the secret was restored"
     cause = "The secret's ARN is wrong, or the secret was deleted or belongs to another account or region."
-    solution = "Correct the secret's ARN in the environment's settings, or restore the secret."
+    solution = "Correct the ARN in the settings, or restore the secret."
 
 
 class SecretAccessDenied(MigratorError):
@@ -235,10 +235,10 @@ class SecretAccessDenied(MigratorError):
 
     family = "secret"
     headline = "access to the database secret is denied"
-    cause = "The function's role, the secret's policy or the VPC endpoint's policy doesn't allow reading the secret."
+    cause = "The role of the function, or the policy of the secret or the VPC endpoint, doesn't allow reading it."
     solution = (
         "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if that is customer managed. "
-        "Also check that the ARN in the settings is complete: AWS adds a hyphen and six characters at its end."
+        "Check that the ARN in the settings is complete: it ends in a hyphen and six characters."
     )
 
 
@@ -270,7 +270,7 @@ class DatabaseUnreachable(MigratorError):
     headline = "the database is unreachable"
     retryable = True
     cause = "The database's address is wrong, or the network blocks the connection."
-    solution = "Check the host and the port, the security group's rule for the port, and that the database is running."
+    solution = "Check host, port, the security group's rule for the port, and that the database is running."
 
 
 class DatabaseBusy(MigratorError):
@@ -309,10 +309,10 @@ class AuthenticationFailed(MigratorError):
 
     family = "connection"
     headline = "the database refused the login"
-    cause = "The user or the password is wrong, or pg_hba.conf doesn't allow this user to connect from here."
+    cause = "User or password is wrong, or pg_hba.conf doesn't allow this user to connect from here."
     solution = (
-        "Check the user and the password: on AWS in the secret, otherwise in the URL, where @ and / in a password are "
-        "written %40 and %2F."
+        "Check user and password: on AWS in the secret, otherwise in the URL, where @ and / in a password are %40 and "
+        "%2F."
     )
 
 
@@ -390,7 +390,7 @@ class MigrationMissing(MigratorError):
     headline = "applied, but its file is missing"
     by_deployment = True
     next_command = NextCommand("status")
-    cause = "A file that was applied to this database is missing from the folder, although later ones are there."
+    cause = "A file that was applied to this database is missing from the folder."
     solution = (
         "Restore the file (from version control, or from aurora_migrations.applied, column sql), or check that this is "
         "the right folder."
@@ -413,8 +413,8 @@ class InDoubt(MigratorError):
 
     family = "history"
     headline = "not known if it was applied"
-    cause = "The connection was lost during a commit, and the database could not be reached again in time."
-    solution = "Wait until the database can be reached; the next attempt reads the history and continues from there."
+    cause = "The connection was lost during a commit, and the database couldn't be reached again in time."
+    solution = "Run again when the database can be reached: the run reads the history and continues from there."
     state = "The last file is applied either completely or not at all; the next run finds out which."
 
 
@@ -447,8 +447,8 @@ class StatementTimeout(MigratorError):
     by_deployment = True
     cause = "The statement takes longer than its time limit."
     solution = (
-        "Split the work into several files or batches, or raise the limit for this file with a first line "
-        "`-- migration: statement_timeout = TIME`, such as 30min."
+        "Split the work into files or batches, or raise the limit in the file's first line: "
+        "`-- migration: statement_timeout = 30min`."
     )
 
 

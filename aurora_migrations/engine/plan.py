@@ -207,16 +207,20 @@ def version_of(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 256 else None
 
 
-def find_target(package: Package, target: str) -> Migration:
-    """The migration with a number, written `17` or `017`."""
-    if not (target.isascii() and target.isdecimal()):
+def check_number(key: str, given: str) -> None:
+    """Refuses a `target` or `confirm` that isn't a migration's number."""
+    if version_of(given) is None:
         raise InvalidInput(
-            f"The target {without_password(target)[:60]!r} isn't a migration's number.",
-            cause="A target is the number at the beginning of a file's name.",
+            f"The {key} {without_password(given)[:60]!r} isn't a migration's number.",
+            cause=f"A {key} is the number at the beginning of a file's name.",
             solution="Use a number, such as 017; `aurora-migrations list` shows them.",
         )
-    version = version_of(target)
-    found = None if version is None else package.by_version.get(version)
+
+
+def find_target(package: Package, target: str) -> Migration:
+    """The migration with a number, written `17` or `017`."""
+    check_number("target", target)
+    found = package.by_version.get(int(target))
     if found is None:
         first, last = package.migrations[0].label, package.migrations[-1].label
         built = _is_built(package)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from aurora_migrations.compiler.check import Checked, with_replay_hazards
-from aurora_migrations.compiler.hazards import DOWN_FAILS, DOWN_LEAVES, ROWS
+from aurora_migrations.compiler.check import Checked, with_hazards_of_folder
+from aurora_migrations.compiler.hazards import DOWN_FAILS, DOWN_LEAVES, REPLAYED, ROWS
 from aurora_migrations.engine.migrations import Problem
 from aurora_migrations.engine.script import Hazard
 from aurora_migrations.replay.history import Replay
@@ -43,7 +43,8 @@ def _with(file: Checked, outcomes: Mapping[int, Outcome], problem: Problem | Non
     file = replace(file, compiled=replace(file.compiled, script=script))
     if is_up and reason:
         file = replace(file, warnings=(*file.warnings, Problem(file.file, _UNREPLAYED.format(reason), 1, 1)))
-    return with_replay_hazards(file, list(_of_apply(file, outcome) if is_up else _of_rollback(file, outcome)))
+    found = list(_of_apply(file, outcome) if is_up else _of_rollback(file, outcome))
+    return with_hazards_of_folder(file, found, REPLAYED)
 
 
 def _of_apply(file: Checked, outcome: Outcome) -> Iterator[Hazard]:

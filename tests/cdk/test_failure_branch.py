@@ -18,7 +18,7 @@ from tests.cdk.running import run
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example, examples
 from tools.documents import golden
 
-BRANCH = "In apply"
+BRANCH = "Apply failed"
 WRITTEN = {"subject": "[dev] Runtime.ExitError in apply", "body": "Written by preflight, with a \\ and a ' and {}."}
 WRITTEN |= {"severity": "low", "error": "Runtime.ExitError", "migration": "018", "chat": "{}"}
 ANSWER = {"Write the mail": {"mail": WRITTEN}}
@@ -183,7 +183,7 @@ def test_subject_of_the_short_mail_is_one_that_sns_takes(workflow: Machine) -> N
 
 
 def test_preflight_waits_until_the_server_has_ended_what_a_dead_function_left(workflow: Machine) -> None:
-    wait = workflow.states["Let it settle"]
+    wait = workflow.states["Wait for sessions to end"]
     assert (wait["Type"], wait["Next"]) == ("Wait", "Write the mail")
     assert wait["Seconds"] >= 5
 
@@ -227,13 +227,13 @@ CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
 
 @pytest.mark.parametrize("action", READ_ONLY_ACTIONS)
 def test_look_that_was_typed_fails_without_a_mail(action: str, workflow: Machine) -> None:
-    ran = run(workflow, "In preflight", {"action": action, **CLI, **DIED}, answers=ANSWER)
+    ran = run(workflow, "Preflight failed", {"action": action, **CLI, **DIED}, answers=ANSWER)
     assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.DIED.error, [])
     assert json.loads(str(ran.cause))["errorMessage"] == golden.DIED.why
 
 
 def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Machine) -> None:
-    ran = run(workflow, "In preflight", {"action": "plan", **CLI, "failure": {"Error": "States.Timeout"}})
+    ran = run(workflow, "Preflight failed", {"action": "plan", **CLI, "failure": {"Error": "States.Timeout"}})
     assert (ran.status, ran.error, ran.cause) == ("FAILED", "Workflow.States.Timeout", NO_CAUSE)
     assert ran.mails == []
 
@@ -272,7 +272,7 @@ def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Ma
     ],
 )
 def test_everything_else_is_mailed(asked: dict[str, object], workflow: Machine) -> None:
-    ran = run(workflow, "In preflight", {**asked, **DIED}, answers=ANSWER)
+    ran = run(workflow, "Preflight failed", {**asked, **DIED}, answers=ANSWER)
     assert (ran.status, len(ran.mails)) == ("FAILED", 1)
 
 

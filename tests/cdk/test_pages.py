@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def test_every_command_is_on_the_page_with_its_options() -> None:
             verbs = set(command_line.VERBS) - names if "all" in names else names
     for verb in command_line.VERBS:
         entry = text.partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
-        options = {word for action in command_line.parser_of(verb)._actions for word in action.option_strings[-1:]}
+        actions = [each for each in command_line.parser_of(verb)._actions if each.help != argparse.SUPPRESS]
+        options = {word for action in actions for word in action.option_strings[-1:]}
         assert shared[verb] | set(re.findall(r"(?m)^- `(--[\w-]+)", entry)) == options - {"--help"}, verb
 
 

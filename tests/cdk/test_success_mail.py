@@ -42,7 +42,7 @@ def written() -> dict[str, str]:
 
 
 def test_success_is_mailed_and_the_answer_is_verifys_without_the_mail(telling: Machine) -> None:
-    ran = run(telling, "Success to mail?", {"Payload": {"result": APPLIED, "mail": written()}})
+    ran = run(telling, "Success mail written?", {"Payload": {"result": APPLIED, "mail": written()}})
     (told,) = ran.mails
     assert f"Subject: {told[0]}\n\n{told[1]}" == (golden.MAILS / "success.txt").read_text("utf-8")
     assert (ran.status, ran.output) == ("SUCCEEDED", APPLIED)
@@ -50,7 +50,7 @@ def test_success_is_mailed_and_the_answer_is_verifys_without_the_mail(telling: M
 
 def test_mail_that_cannot_be_sent_does_not_fail_the_run(telling: Machine) -> None:
     payload = {"result": APPLIED, "mail": written()}
-    ran = run(telling, "Success to mail?", {"Payload": payload}, topic=False)
+    ran = run(telling, "Success mail written?", {"Payload": payload}, topic=False)
     assert (ran.status, ran.output, ran.mails) == ("SUCCEEDED", APPLIED, [])
 
 
@@ -60,7 +60,7 @@ def test_mail_that_cannot_be_sent_does_not_fail_the_run(telling: Machine) -> Non
     ids=["nothing-changed", "no-mail", "an-older-function"],
 )
 def test_without_a_mail_the_run_succeeds_all_the_same(payload: Any, output: Any, telling: Machine) -> None:
-    ran = run(telling, "Success to mail?", {"Payload": payload})
+    ran = run(telling, "Success mail written?", {"Payload": payload})
     assert (ran.status, ran.output, ran.mails) == ("SUCCEEDED", output, [])
 
 
@@ -78,5 +78,5 @@ def test_mailing_success_takes_three_states(telling: Machine, workflow: Machine)
 def test_every_way_of_the_success_ends_well(telling: Machine) -> None:
     (caught,) = telling.states["Notify success"]["Catch"]
     assert caught["ErrorEquals"] == ["States.ALL"]
-    for start in ("Success to mail?", caught["Next"]):
+    for start in ("Success mail written?", caught["Next"]):
         assert {telling.states[way[-1]]["Type"] for way in telling.paths(start)} == {"Succeed"}

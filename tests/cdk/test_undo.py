@@ -33,7 +33,7 @@ def state(**more: Any) -> dict[str, Any]:
 def test_only_a_failed_check_leads_there_and_any_error_from_there_to_the_failure_branch(undoing: Machine) -> None:
     ways = {tuple(each["ErrorEquals"]): each["Next"] for each in undoing.states["Verify"]["Catch"]}
     assert ways["VerificationFailed",] == "Roll back"
-    assert ways["States.ALL",] == "In verify"
+    assert ways["States.ALL",] == "Verify failed"
     assert list(ways).index(("VerificationFailed",)) < list(ways).index(("States.ALL",))
     ((errors, noted),) = [(each["ErrorEquals"], each["Next"]) for each in undoing.states["Roll back"]["Catch"]]
     assert (errors, undoing.states[noted]["Result"]) == (["States.ALL"], "rollback")

@@ -78,7 +78,7 @@ def test_no_fail_of_ours_bears_what_the_rule_hears(workflow: Machine) -> None:
     """Else a failure would be mailed twice."""
     fails = [state for state in workflow.states.values() if state["Type"] == "Fail"]
     assert all("ErrorPath" in fail for fail in some(fails))
-    ran = run(workflow, "By Step Functions itself?", {"failure": {"Error": "States.Timeout", "Cause": "-"}})
+    ran = run(workflow, "Error of Step Functions?", {"failure": {"Error": "States.Timeout", "Cause": "-"}})
     assert ran.error == "Workflow.States.Timeout"
 
 
@@ -214,7 +214,10 @@ def test_notice_waits_before_it_looks(notice: Machine) -> None:
         assert not before or sum(state.get("Seconds", 0) for state in before if state["Type"] == "Wait") >= 30
 
 
-LOOKING = {"notice": ("Write the mail", "Let it settle"), "daily": ("Look", "Let it go on")}
+LOOKING = {
+    "notice": ("Write the mail", "Wait for sessions to end"),
+    "daily": ("Check the database", "Wait for the run"),
+}
 
 
 @pytest.mark.parametrize("name", LOOKING)
@@ -238,30 +241,32 @@ def test_it_looks_for_as_long_as_a_call_can_last_and_not_for_ever(name: str, tem
     assert (most + 1) * timeout + waits < machine.definition["TimeoutSeconds"], "or it would end without a mail"
 
 
-PENDING = {"Look": {"again": False, "looks": 1, "mail": WRITTEN}}
+PENDING = {"Check the database": {"again": False, "looks": 1, "mail": WRITTEN}}
 DAILY = {"trigger": "daily"}
 
 
 def test_daily_check_mails_what_is_pending(daily: Machine) -> None:
-    ran = run(daily, "Look", DAILY, answers=PENDING)
+    ran = run(daily, "Check the database", DAILY, answers=PENDING)
     assert (ran.status, ran.mails) == ("SUCCEEDED", [MAIL])
 
 
 def test_daily_check_mails_nothing_if_nothing_is_pending(daily: Machine) -> None:
-    ran = run(daily, "Look", DAILY, answers={"Look": {"again": False, "mail": None}})
+    ran = run(daily, "Check the database", DAILY, answers={"Check the database": {"again": False, "mail": None}})
     assert (ran.status, ran.mails) == ("SUCCEEDED", [])
 
 
 @pytest.mark.parametrize("answer", NO_MAIL, ids=str)
 def test_answer_to_the_daily_check_that_is_not_understood_is_mailed(answer: object, daily: Machine) -> None:
     """It never passes for one that says that nothing is pending."""
-    ran = run(daily, "Look", DAILY, answers={"Look": answer, "Write the mail": {"mail": WRITTEN}})
+    ran = run(
+        daily, "Check the database", DAILY, answers={"Check the database": answer, "Write the mail": {"mail": WRITTEN}}
+    )
     assert (ran.status, ran.error, ran.mails) == ("FAILED", "ContractBroken", [MAIL])
 
 
 def test_daily_check_mails_why_it_could_not_look(daily: Machine) -> None:
     """By a second call, which looks once more; about an error of ours it passes on the mail in the error."""
-    (caught,) = daily.states["Look"]["Catch"]
+    (caught,) = daily.states["Check the database"]["Catch"]
     assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.failure")
     ran = run(daily, caught["Next"], DIED, answers={"Write the mail": {"mail": WRITTEN}})
     assert (ran.status, ran.error, ran.mails) == ("FAILED", "Runtime.ExitError", [MAIL])
@@ -277,12 +282,15 @@ def test_daily_check_of_which_preflight_can_tell_nothing_is_mailed_shortly(daily
 
 
 def test_daily_check_whose_mail_cannot_be_sent_fails(daily: Machine) -> None:
-    ran = run(daily, "Look", DAILY, answers=PENDING, topic=False)
+    ran = run(daily, "Check the database", DAILY, answers=PENDING, topic=False)
     assert (ran.status, ran.mails) == ("FAILED", [])
 
 
 def test_all_calls_of_both_only_ask_for_the_plan(notice: Machine, daily: Machine) -> None:
-    wanted = {"notice": {"Write the mail": "notice"}, "daily": {"Look": "daily", "Write the mail": "failure"}}
+    wanted = {
+        "notice": {"Write the mail": "notice"},
+        "daily": {"Check the database": "daily", "Write the mail": "failure"},
+    }
     for machine, triggers in ((notice, wanted["notice"]), (daily, wanted["daily"])):
         inputs = {name: task["Parameters"]["Payload"]["input"] for name, task in machine.calls.items()}
         assert inputs == {name: {"action": "plan", "trigger": trigger} for name, trigger in triggers.items()}

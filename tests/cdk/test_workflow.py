@@ -10,6 +10,7 @@ from statelint.config import Config
 from statelint.linter import Linter
 from statelint.problem import ProblemType
 
+from aurora_migrations.cdk.machines.failure_branch import TYPED
 from aurora_migrations.cdk.retries import CONNECTION, CONTENTION, every_error
 from aurora_migrations.cdk.workflow import PAUSE, STARTS
 from aurora_migrations.engine.errors import MigratorError
@@ -51,8 +52,8 @@ def retriers(task: dict[str, Any], error: str) -> list[dict[str, Any]]:
 def test_begins_with_preflight_then_apply_then_verify(workflow: Machine) -> None:
     assert (workflow.definition["StartAt"], workflow.after("Begin")) == ("Begin", ["Preflight"])
     assert workflow.after("Preflight") == ["What next?"]
-    assert set(workflow.after("What next?")) == {"Apply", "Verify", "Answered", "Answer of preflight not understood"}
-    assert set(workflow.after("All applied?")) == {"Apply", "Verify", "Answer of apply not understood"}
+    assert set(workflow.after("What next?")) == {"Apply", "Verify", "Result returned", "Invalid answer of preflight"}
+    assert set(workflow.after("All applied?")) == {"Apply", "Verify", "Invalid answer of apply"}
     assert workflow.after("Apply") == ["All applied?"]
     assert workflow.after("Verify") == ["Succeeded"]
 
@@ -72,9 +73,9 @@ def test_every_task_catches_everything_and_leads_to_the_topic_and_then_to_fail(w
 
 def seen_by_asker(workflow: Machine, way: list[str]) -> bool:
     """Whether it leads past the mail by a first choice, because who typed the command sees the error."""
-    end = way.index("By Step Functions itself?")
+    end = way.index("Error of Step Functions?")
     choice = workflow.states[way[end - 1]]["Choices"][0]
-    return choice["Next"] == way[end] and choice["Comment"] in ("a read-only command, typed", "shown at the terminal")
+    return choice["Next"] == way[end] and choice["Comment"] in (TYPED, "shown at the terminal")
 
 
 def test_states_are_few_enough_to_be_read_as_a_picture(templates: dict[str, Template]) -> None:
@@ -248,7 +249,7 @@ def test_first_call_of_apply_has_nothing_so_far(workflow: Machine) -> None:
 
 def test_answer_is_what_verify_says_or_what_preflight_was_asked_for(workflow: Machine) -> None:
     assert workflow.states["Succeeded"]["InputPath"] == "$.Payload"
-    assert workflow.states["Answered"]["InputPath"] == "$.preflight.Payload.result"
+    assert workflow.states["Result returned"]["InputPath"] == "$.preflight.Payload.result"
 
 
 def test_timeouts_form_a_ladder(template: Template, workflow: Machine, names: Any) -> None:

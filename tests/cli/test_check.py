@@ -56,7 +56,7 @@ def test_all_broken_files_are_shown_with_their_place_line_and_mark(call: Call, b
     assert "  |\n1 | DROP TABL a;\n  |      ^\n" in answer.out
     assert "  |\n2 |   COMMIT;\n  |   ^\n" in answer.out
     assert "  |\n2 | DELETE FROM b;\n  | ^\n" in answer.out
-    assert answer.out.endswith("6 files checked: 5 errors, 0 hazards\n")
+    assert answer.out.endswith("7 files checked: 5 errors, 0 hazards\n")
 
 
 def test_file_that_is_no_text_is_shown_without_a_line(call: Call, here: Migrations) -> None:
@@ -110,11 +110,38 @@ def test_many_findings_of_one_rule_end_in_a_count_of_each(call: Call, here: Migr
 def test_a_table_that_no_file_creates_is_a_warning_with_the_one_that_is_meant(call: Call, here: Migrations) -> None:
     here.write("001_a.sql", "CREATE TABLE dry_run_log (id int);\n")
     here.write("002_b.sql", "INSERT INTO dry_run_log VALUES (1);\nINSERT INTO dry_run_logg VALUES (1);\n")
-    answer = call("check", "--hazards", "refuse")
+    answer = call("check")
     assert answer.code == 0
-    warning = "warning: No earlier file creates dry_run_logg; did you mean dry_run_log?\n --> 002_b.sql:2:1\n"
-    assert warning in answer.out
-    assert answer.out.count("warning") == 1
+    assert answer.out == (
+        "warning[unknown-table]: No earlier file creates dry_run_logg; did you mean dry_run_log?\n"
+        " --> 002_b.sql:2:1\n"
+        "  |\n"
+        "2 | INSERT INTO dry_run_logg VALUES (1);\n"
+        "  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+        "  = do: Correct the name. If something else creates the table, allow this.\n"
+        "  = or accept it: -- migration: allow = unknown-table because REASON\n"
+        "\n"
+        "2 files checked: 0 errors, 1 hazard\n"
+    )
+    assert call("check", "--hazards", "refuse").code == 1
+    assert "title=unknown-table::" in call("check", "--output", "github").out
+
+
+def test_a_table_that_no_file_creates_can_be_allowed(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", "CREATE TABLE dry_run_log (id int);\n")
+    allow = "-- migration: allow = unknown-table because another team creates it\n"
+    here.write("002_b.sql", f"{allow}INSERT INTO dry_run_logg VALUES (1);\n")
+    answer = call("check", "--hazards", "refuse")
+    assert (answer.code, answer.out) == (0, "✓ 2 files checked: nothing wrong\n")
+    here.write("002_b.sql", f"{allow}INSERT INTO dry_run_log VALUES (1);\n")
+    assert "`allow = unknown-table` no longer applies" in call("check").out
+
+
+def test_verify_files_are_counted(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", "CREATE TABLE a (id int);\n")
+    here.write("001_a.down.sql", "DROP TABLE a;\n")
+    here.write("001_a.verify.sql", "SELECT true;\n")
+    assert call("check").out == "✓ 3 files checked: nothing wrong\n"
 
 
 def test_tables_of_before_the_first_file_are_no_warnings(call: Call, here: Migrations) -> None:
@@ -132,7 +159,7 @@ def test_a_history_that_is_whole_so_far_warns_of_any_unknown_table(call: Call, h
     here.write("005_c.sql", "INSERT INTO nowhere VALUES (1);\n")
     here.write("006_d.sql", "INSERT INTO nowhere VALUES (1);\n")
     out = call("check").out
-    assert out.count("No earlier file creates nowhere\n") == 1
+    assert out.count("No earlier file creates nowhere.\n") == 1
 
 
 def test_password_is_never_repeated(call: Call, here: Migrations) -> None:
@@ -265,7 +292,7 @@ def test_github_gets_one_annotation_a_problem_and_nothing_else(call: Call, broke
         ("warning", "migrations/006_f.sql", "2"),
     ]
     assert all(places)
-    assert answer.err == "7 files checked: 5 errors, 1 hazard\n"
+    assert answer.err == "8 files checked: 5 errors, 1 hazard\n"
 
 
 def test_github_is_told_of_refused_hazards_as_errors(call: Call, here: Migrations) -> None:

@@ -146,9 +146,7 @@ def test_error_fits_80_columns_and_hangs_beneath_its_word(here: Migrations, odd:
     (why,) = [number for number, line in enumerate(lines) if line.startswith("  Why    ")]
     assert re.match(r" {9}\S", lines[why + 1])
     told = " ".join(" ".join(lines).split())
-    assert (
-        "Why The environment's name, the region or the account isn't the one that the stack was deployed with." in told
-    )
+    assert "Why The stack was deployed with another environment name, or in another region or account." in told
     assert (ESCAPE in shown[shown.index("StackNotFound") :]) is not bool(odd)
 
 

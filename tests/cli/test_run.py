@@ -204,7 +204,7 @@ def test_next_command_can_be_typed_as_it_stands(on: Call, broken: Migrations) ->
 WRONG_USE = [
     (["run", "9"], "There is no migration 9 in migrations (2 files, 001 to 002)."),
     (["run", "users"], "The target 'users' isn't a migration's number."),
-    (["run", "9" * 5_000], "There is no migration "),
+    (["run", "9" * 5_000], "isn't a migration's number."),
     (["run", "--migrations", "nowhere"], "The migrations folder nowhere can't be read: No such file or directory."),
     (["rollback", "9", "--confirm", "9"], "There is no migration 9"),
     (["rollback", "1", "--confirm", "1"], "isn't applied"),
@@ -218,6 +218,13 @@ def test_wrong_use_exits_with_2(on: Call, two: Migrations, arguments: list[str],
     assert answer.code == 2
     assert told in (answer.json["message"] if output == "json" else answer.err)
     assert len(answer.err) < 2_000
+
+
+@pytest.mark.parametrize("typed", ["run 17x", "plan x", "verify 1_a", "rollback 17x", "baseline 1x"])
+def test_what_is_no_number_is_refused_before_anything_is_connected_to(call: Call, two: Migrations, typed: str) -> None:
+    answer = call(*typed.split(), "--database-url", "postgresql://u@127.0.0.1:1/nowhere")
+    assert (answer.code, answer.out) == (2, "")
+    assert "isn't a migration's number." in answer.err
 
 
 @pytest.mark.parametrize("typed", ["run", "run 2", "list", "status", "history", "rollback 1"])

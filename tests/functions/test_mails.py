@@ -104,7 +104,7 @@ def test_next_command_deploys_where_a_file_or_a_setting_is_wrong(
 def test_no_statement_is_advised_to_take_longer_than_lambda_lets_it() -> None:
     here, there = errors.StatementTimeout("It took too long."), errors.StatementTimeout("It took too long.")
     there = remediation.in_environment(there, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
-    assert "such as 30min" in here.solution
+    assert "statement_timeout = 30min" in here.solution
     assert "30min" not in there.solution
     assert "10min" not in there.solution
     assert "15min at most" in there.solution

@@ -35,7 +35,7 @@ def test_run_that_fails_its_verification_is_rolled_back_and_the_mail_says_so(pro
     assert left == (["001_prices.sql"], None, [1])
     assert found["raised"]["rolled_back"] == ["003", "002"]
     assert found["raised"]["schema"] == "before"
-    assert found["entered"][found["entered"].index("Verify") :][:3] == ["Verify", "Roll back", "In rollback"]
+    assert found["entered"][found["entered"].index("Verify") :][:3] == ["Verify", "Roll back", "Rollback failed"]
     ((subject, body),) = found["mails"]
     assert subject == "[local] Migration FAILED: a check failed"
     assert "Rolled back by this run: 003, 002." in body

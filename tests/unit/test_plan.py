@@ -174,15 +174,16 @@ def test_files_out_of_order_are_all_named_and_what_they_are_older_than(folder: P
     assert caught.value.facts["files"] == ["001_m.sql", "002_m.sql"]
 
 
-@pytest.mark.parametrize(
-    "target", ["", " ", "abc", "017_m", "017_m.sql", "-1", "+1", "1.0", "0x1", "1 ", "all", "٣", "²", "1_0"]
-)
+NO_NUMBERS = ["", " ", "abc", "017_m", "017_m.sql", "-1", "+1", "1.0", "0x1", "1 ", "all", "٣", "²", "1_0"]
+
+
+@pytest.mark.parametrize("target", [*NO_NUMBERS, "9" * 5_000])
 def test_target_that_is_no_number_is_refused(folder: Path, target: str) -> None:
     with pytest.raises(InvalidInput, match="isn't a migration's number"):
         find_target(package_of(folder, [1, 3, 10, 17]), target)
 
 
-@pytest.mark.parametrize("target", ["2", "99", "9" * 30, "9" * 5_000])
+@pytest.mark.parametrize("target", ["2", "99", "9" * 30])
 def test_unknown_target_is_refused_and_told_what_there_is(folder: Path, target: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         find_target(package_of(folder, [1, 17]), target)

@@ -282,7 +282,7 @@ def test_a_look_that_was_typed_and_died_or_was_stopped_is_mailed_to_nobody(workf
         stopped = workflow.start(asked)
         stopped.stop(error="Stopped", cause="Ctrl-C by ana@build-7")
         (notice, *_) = until(lambda: notices_of(workflow, stopped), "a notice")
-        assert notice.ended().entered == ["Typed, and read-only?", "No mail needed"]
+        assert notice.ended().entered == ["Read-only command?", "No mail needed"]
     assert (ended.status, ended.error, stopped.ended().mails) == ("FAILED", "Runtime.OutOfMemory", [])
     assert (ended.mails, "Notify failure" in ended.entered) == ([], False)
 

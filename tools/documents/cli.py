@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
 from collections.abc import Iterator
 
 from aurora_migrations.cli import main as command_line
+from aurora_migrations.cli.verbs.new import TEMPLATES, TEMPLATES_ARE
 from tools.documents import REFERENCE, fill
 
 PATH = REFERENCE / "cli.md"
@@ -17,7 +17,7 @@ def render() -> str:
     parsers = {verb: command_line.parser_of(verb) for verb in command_line.VERBS}
     verbs_of: dict[tuple[str, str], list[str]] = {}
     for verb, parser in parsers.items():
-        for row in _options(parser):
+        for row in _rows(parser):
             verbs_of.setdefault(row, []).append(verb)
     shared = {row: verbs for row, verbs in verbs_of.items() if len(verbs) > 1}
     sections = (_verb(verb, parser, shared) for verb, parser in parsers.items())
@@ -36,30 +36,25 @@ def _shared_options(shared: dict[tuple[str, str], list[str]]) -> str:
 
 
 def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, str], list[str]]) -> str:
-    targets = [action for action in parser._actions if not action.option_strings]
-    words = [f"[{each.metavar}]" if each.nargs == "?" else str(each.metavar) for each in targets]
-    own = [(f"`{each.metavar}`", _help(parser, each)) for each in targets]
-    own += [row for row in _options(parser) if row not in shared]
-    usage = f"{' '.join([command_line.PROGRAM, verb, *words])}\n\n" if words else ""
-    epilog = inspect.cleandoc(parser.epilog or "")
-    # The same on a database is at the top of the page.
-    epilog = re.sub(r"(?m)^example: .* --database-url .*\n?", "", epilog).strip() or epilog
-    epilog = re.sub(r"(?m)^(example:|        ) (?=aurora-migrations )", "", epilog)
-    parts = [
-        f"## {verb}\n",
-        f"```text\n{usage}{epilog}\n```\n",
-        f"{parser.description}\n",
-        *([f"{_list(own)}\n"] if own else []),
-    ]
+    own = [row for row in _rows(parser) if row not in shared]
+    parts = [f"## {verb}\n", f"{parser.description}\n", *([f"{_list(own)}\n"] if own else [])]
+    if verb == "new":
+        parts.append(f"{TEMPLATES_ARE}\n\n{_list([(f'`{name}`', each.summary) for name, each in TEMPLATES.items()])}\n")
+    # The form of a command without options, and the options for a database, are at the top of the page.
+    lines = re.findall(rf"{command_line.PROGRAM} {verb} [^-].* --.+", parser.epilog or "")
+    if examples := [each for each in lines if re.search(" --(?!env)", each) and "--database-url" not in each]:
+        parts.append(f"```text\n{examples[-1]}\n```\n")
     return "\n".join(parts)
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    """An option as it is typed, and what it means."""
+def _rows(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """An argument or option as it is typed, and what it means."""
     for action in parser._actions:
-        if action.option_strings and action.dest != "help" and action.help != argparse.SUPPRESS:
-            value = "" if action.nargs == 0 else f" {_value(action)}"
-            yield f"`{action.option_strings[-1]}{value}`", _help(parser, action)
+        if action.dest == "help" or action.help == argparse.SUPPRESS:
+            continue
+        value = "" if action.nargs == 0 else f" {_value(action)}"
+        name = f"{action.option_strings[-1]}{value}" if action.option_strings else action.metavar
+        yield f"`{name}`", _help(parser, action)
 
 
 def _value(action: argparse.Action) -> str:
@@ -68,7 +63,10 @@ def _value(action: argparse.Action) -> str:
 
 
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
-    return parser._get_formatter()._expand_help(action) if action.help else ""
+    text = parser._get_formatter()._expand_help(action) if action.help else ""
+    if action.option_strings:  # the choices are beside it
+        text = text.removesuffix(f": {', '.join(map(str, action.choices or ()))}")
+    return text.replace(f"one of: {', '.join(TEMPLATES)} (see below)", "see below")
 
 
 def _list(rows: list[tuple[str, str]]) -> str:

@@ -14,7 +14,6 @@ from tools.documents import REFERENCE, RENEW, ROOT, fill
 
 PATH = REFERENCE / "settings.md"
 SCHEMA = ROOT / "docs" / "schemas" / "cdk.json"
-_HEAD = "| key | what | default |\n| --- | --- | --- |\n"
 
 
 class _Plain(GenerateJsonSchema):
@@ -57,27 +56,31 @@ def schema() -> str:
 def render() -> str:
     whole = json.loads(schema())
     environment = whole["properties"]["context"]["properties"]["environments"]["additionalProperties"]
-    return fill(PATH, _HEAD + "\n".join(_rows(environment, whole["$defs"])))
+    return fill(PATH, "\n".join(_entries(environment, whole["$defs"])))
 
 
-def _rows(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str = "") -> Iterator[str]:
+def _entries(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str = "") -> Iterator[str]:
     for key, field in model["properties"].items():
         inner = field.get("$ref", "").removeprefix("#/$defs/")
         if inner:
-            yield from _rows(definitions[inner], definitions, f"{path}{key}.")
+            yield from _entries(definitions[inner], definitions, f"{path}{key}.")
             continue
         named = field.get("additionalProperties", {}).get("$ref", "").removeprefix("#/$defs/")
-        text = json.dumps(field)
         words = field.get("enum") or field.get("items", {}).get("enum", ())
         default = field.get("default")
-        yield "| `{}` | {}{}{} | {} |".format(
-            path + key,
-            field["description"],
-            f" One of {', '.join(f'`{word}`' for word in words)}." if words else "",
-            " *(reference)*" if "#/$defs/Export" in text else "",
-            "required" if key in model.get("required", ()) else "" if default is None else f"`{json.dumps(default)}`",
-        )
-        if named:  # only what it has beside the keys of `database`, which are in the table
+        is_beginning = isinstance(default, list) and default == words[: len(default)]
+        shown_default = f"the first {len(default)}" if default and is_beginning else f"`{json.dumps(default)}`"
+        facts = [
+            *(["required"] if key in model.get("required", ()) else []),
+            *([] if default in (None, [], {}) else [f"default {shown_default}"]),
+        ]
+        shown = f" ({', '.join(facts)})" if facts else ""
+        text = field["description"]
+        is_told = all(f"`{word}`" in text for word in words)
+        one_of = "" if is_told else f" One of {', '.join(f'`{word}`' for word in words)}."
+        mark = "\\*" if "#/$defs/Export" in json.dumps(field) else ""
+        yield f"- `{path}{key}`{mark}{shown}: {text}{one_of}"
+        if named:  # only what it has beside the keys of `database`, which are listed
             known = definitions["Database"]["properties"]
             own = {name: each for name, each in definitions[named]["properties"].items() if name not in known}
-            yield from _rows(definitions[named] | {"properties": own}, definitions, f"{path}{key}.NAME.")
+            yield from _entries(definitions[named] | {"properties": own}, definitions, f"{path}{key}.NAME.")

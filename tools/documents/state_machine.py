@@ -58,13 +58,18 @@ def diagram(machine: Mapping[str, Any]) -> str:
     names = reachable(states, machine["StartAt"])
     numbers = {name: f"s{number}" for number, name in enumerate(names)}
     shapes = {name: _SHAPES.get(states[name]["Type"], ("[", "]")) for name in names}
-    lines = [f'    {numbers[name]}{before}"{name}"{behind}' for name, (before, behind) in shapes.items()]
-    ways = [(numbers[name], numbers[after], word) for name in names for after, word in _ways(states[name])]
-    arrows = dict.fromkeys(
-        f"    {name} {'-.->' if word == 'fails' else '-->'}{f'|{word}|' if word else ''} {after}"
-        for name, after, word in ways
-    )
-    return "\n".join(["```mermaid", "flowchart TD", *lines, *arrows, "```"])
+    boxes = {name: f'{numbers[name]}{before}"{name}"{behind}' for name, (before, behind) in shapes.items()}
+
+    def box(name: str) -> str:
+        """A state with its text where it is named first, later its number alone."""
+        return boxes.pop(name, numbers[name])
+
+    arrows = dict.fromkeys((name, *way) for name in names for way in _ways(states[name]))
+    lines = [
+        f"    {box(name)}{'-.->' if word == 'fails' else f'-->|{word}|' if word else '-->'}{box(after)}"
+        for name, after, word in arrows
+    ]
+    return "\n".join(["```mermaid", "flowchart TD", *lines, "```"])
 
 
 def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

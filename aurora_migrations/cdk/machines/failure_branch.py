@@ -36,7 +36,7 @@ CONTRACT_BROKEN = {
     "Error": execution.CONTRACT_BROKEN,
     "Cause": "Function and state machine do not fit each other; deploy them again.",
 }
-TYPED = "a read-only command, typed"
+TYPED = "read-only, at a terminal"
 _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
 _RAISED, _ANSWER = "$.raised", "$.answer"
 _MESSAGE = f"{_RAISED}.json.errorMessage"
@@ -74,26 +74,26 @@ class FailureBranch(Construct):
 
     def read(self) -> sfn.Choice:
         """The states that read the mail that the function which failed has written, and otherwise have one written."""
-        settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(SETTLE))
+        settle = sfn.Wait(self, "Wait for sessions to end", time=sfn.WaitTime.duration(SETTLE))
         settle.next(self.write)
         written = sfn.Choice(self, "Mail written?")
         written.when(is_true(f"{_DOCUMENT}.{SEEN_BY_INITIATOR}"), self.end, comment="shown at the terminal")
         written.when(is_mail(_MAIL), self._send).otherwise(settle)
         read_error = _parse(self, "Read error", _MESSAGE, _ANSWER, "Payload")
         read_error.next(written)
-        ours = (
-            sfn.Choice(self, "Error of ours?").when(_has_form(_MESSAGE, _DOCUMENT_FORM), read_error).otherwise(settle)
-        )
+        ours = sfn.Choice(self, "Named error?").when(_has_form(_MESSAGE, _DOCUMENT_FORM), read_error).otherwise(settle)
         read_cause = _parse(self, "Read cause", _CAUSE, _RAISED, "json")
         read_cause.next(ours)
-        raised = sfn.Choice(self, "Raised by a function?").when(is_typed_read_only_command(), self.end, comment=TYPED)
+        raised = sfn.Choice(self, "Function raised an error?").when(
+            is_typed_read_only_command(), self.end, comment=TYPED
+        )
         return raised.when(_has_form(_CAUSE, _RAISED_FORM), read_cause).otherwise(settle)
 
     def misunderstood(self, step: str, then: sfn.IChainable) -> sfn.Pass:
         """A state that notes that the answer of a step isn't understood, and keeps nothing else: the answer may be all
         that there is, and no object."""
         known = sfn.Result.from_object({"failure": {**CONTRACT_BROKEN, "step": step}})
-        noted = sfn.Pass(self, f"Answer of {step} not understood", result=known)
+        noted = sfn.Pass(self, f"Invalid answer of {step}", result=known)
         noted.next(then)
         return noted
 
@@ -112,7 +112,7 @@ class FailureBranch(Construct):
         own = sfn.Pass(self, "Write a short mail", parameters={"Payload": {"mail": short}}, result_path=_ANSWER)
         own.next(self._send)
         task.add_catch(own, result_path="$.unwritten")
-        task.next(sfn.Choice(self, "Mail understood?").when(is_mail(_MAIL), self._send).otherwise(own))
+        task.next(sfn.Choice(self, "Mail valid?").when(is_mail(_MAIL), self._send).otherwise(own))
         return task
 
     def _fail(self) -> sfn.Choice:
@@ -124,10 +124,10 @@ class FailureBranch(Construct):
         named = f"States.Format('Workflow.{{}}', {_ERROR})"
         stopped = sfn.Fail(self, "Failed in the workflow", comment=comment, error_path=named, cause_path=_CAUSE)
         reserved = sfn.Condition.string_matches(_ERROR, "States.*")
-        end = sfn.Choice(self, "By Step Functions itself?")
+        end = sfn.Choice(self, "Error of Step Functions?")
         nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(execution.NO_CAUSE), result_path=_CAUSE)
         nothing.next(stopped)
-        end.when(sfn.Condition.not_(sfn.Condition.is_present(_CAUSE)), nothing, comment="there is no cause")
+        end.when(sfn.Condition.not_(sfn.Condition.is_present(_CAUSE)), nothing, comment="no cause")
         return end.when(reserved, stopped).otherwise(failed)
 
 

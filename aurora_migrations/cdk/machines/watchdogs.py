@@ -77,7 +77,7 @@ class Notice(Construct):
 
     def _diagram(self, watchdogs: Watchdogs) -> sfn.IChainable:
         settings = watchdogs.settings
-        settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(GRACE))
+        settle = sfn.Wait(self, "Wait for sessions to end", time=sfn.WaitTime.duration(GRACE))
         writing = report(
             self,
             "Write the mail",
@@ -95,7 +95,7 @@ class Notice(Construct):
             self, "Write a short mail", parameters={"mail": fill(text, f"{event}.status", f"{event}.executionArn")}
         )
         sending = send(self, "Send", watchdogs.alerts, _MAIL)
-        understood = sfn.Choice(self, "Mail written?").when(is_true(_AGAIN), settle, comment="a run is at work")
+        understood = sfn.Choice(self, "Mail written?").when(is_true(_AGAIN), settle, comment="a run is in progress")
 
         settle.next(writing)
         writing.add_catch(short, result_path=sfn.JsonPath.DISCARD)  # beside a long input nothing may fit
@@ -106,7 +106,7 @@ class Notice(Construct):
         sending.next(sfn.Succeed(self, "Sent"))
         nobody = sfn.Succeed(self, "No mail needed")
         return (
-            sfn.Choice(self, "Typed, and read-only?")
+            sfn.Choice(self, "Read-only command?")
             .when(_was_typed_read_only_command(), nobody, comment=TYPED)
             .otherwise(settle)
         )
@@ -156,18 +156,18 @@ class DailyCheck(Construct):
         )
         checking = report(
             self,
-            "Look",
+            "Check the database",
             watchdogs.functions,
             "pending",
             trigger="daily",
             state=sfn.JsonPath.entire_payload,
             looks=watchdogs.max_checks(WHILE_AT_WORK),
         )
-        wait = sfn.Wait(self, "Let it go on", time=sfn.WaitTime.duration(WHILE_AT_WORK))
+        wait = sfn.Wait(self, "Wait for the run", time=sfn.WaitTime.duration(WHILE_AT_WORK))
         sending = send(self, "Send", watchdogs.alerts, _MAIL)
 
         checking.add_catch(failure.write, result_path=FAILURE)
-        pending = sfn.Choice(self, "Anything pending?").when(is_true(_AGAIN), wait, comment="a run is at work")
+        pending = sfn.Choice(self, "Anything pending?").when(is_true(_AGAIN), wait, comment="a run is in progress")
         no_mail = sfn.Condition.and_(sfn.Condition.is_present(_MAIL), sfn.Condition.is_null(_MAIL))
         pending.when(no_mail, sfn.Succeed(self, "Nothing pending"), comment="no")
         misunderstood = failure.misunderstood("preflight", failure.write)

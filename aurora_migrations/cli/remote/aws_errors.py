@@ -37,7 +37,7 @@ _TRANSIENT = (*_THROTTLED, "InternalFailure", "ExecutionDoesNotExist")
 _TEXTS = ("message", "cause", "state", "solution", "next_command")
 _NO_FACTS = (*_TEXTS, "error", "execution", "mail")  # the mail repeats it
 _SHOWN = 1_000  # characters of a cause that nobody has written for people
-_LOG_IN = "Log in as for the AWS CLI (aws sso login, or aws configure), or name a profile with --profile NAME."
+_LOG_IN = "Log in as for the AWS CLI (aws sso login or aws configure), or use --profile NAME."
 
 
 class CloudError(MigratorError):
@@ -81,7 +81,7 @@ class LoginExpired(CloudError):
     what = "The AWS login has expired."
     next_command = NextCommand("sso", ("login",), program="aws")
     cause = "An AWS session lasts a few hours."
-    solution = "Log in again (aws sso login), or get new temporary credentials, and run the same command again."
+    solution = "Log in again (aws sso login), or get new temporary credentials, and repeat the command."
 
 
 class LoginRefused(CloudError):
@@ -103,8 +103,8 @@ class RegionMissing(CloudError):
     codes = "NoRegionError InvalidRegionError"
     what = "No AWS region was given, or it doesn't exist."
     next_command = NextCommand("configure", ("get", "region"), program="aws")
-    cause = "Neither --region, AWS_REGION, AWS_DEFAULT_REGION nor the AWS configuration has a valid region."
-    solution = "Add --region NAME, such as eu-west-1: the region that the stack was deployed to."
+    cause = "--region, AWS_REGION, AWS_DEFAULT_REGION and the AWS configuration have no valid region."
+    solution = "Add --region NAME: the stack's region, such as eu-west-1."
 
 
 class AccessDenied(CloudError):
@@ -116,7 +116,7 @@ class AccessDenied(CloudError):
     )
     what = "Access denied."
     cause = "The policies of your role don't allow it, or it is the role of another account."
-    solution = "Compare the account and role above with those of the stack, and have their administrator allow it."
+    solution = "Compare account and role above with the stack's, and have their administrator allow it."
 
 
 class CloudUnreachable(CloudError):
@@ -139,7 +139,7 @@ class StackNotFound(CloudError):
     """There is no stack for the environment in this account and region."""
 
     next_command = NextCommand("aws-cdk@2", ("ls",), program="npx")
-    cause = "The environment's name, the region or the account isn't the one that the stack was deployed with."
+    cause = "The stack was deployed with another environment name, or in another region or account."
     solution = "Correct --env, --region or --profile, or deploy the environment first."
 
 
@@ -156,7 +156,7 @@ class ExecutionNotFound(CloudError):
     codes = "ExecutionDoesNotExist"
     what = "There is no such execution."
     next_command = NextCommand("history")
-    cause = "The name is wrong, it was never started, or it ended more than 90 days ago; AWS keeps no older ones."
+    cause = "The name is wrong, or the execution ended more than 90 days ago and is no longer kept."
     solution = "`history --output json` lists the names; without a name, `logs` shows the last run."
 
 
@@ -164,7 +164,7 @@ class LocalCloudFailed(CloudError):
     """The local cloud could not be started."""
 
     next_command = NextCommand("check")
-    cause = "PostgreSQL, the CloudFormation template or the package of the functions could not be started or built."
+    cause = "PostgreSQL, the CloudFormation template or the functions' package couldn't be started or built."
     solution = "The message above has the remedy."
 
 
@@ -173,7 +173,7 @@ class ExecutionFailed(CloudError):
 
     next_command = NextCommand("logs")
     cause = "The state machine failed with an error that doesn't come from a migration."
-    solution = "Read the log of the execution. A new execution is always safe; a redrive is not."
+    solution = "Read its log. A new execution is always safe; a redrive is not."
     state = "Each file was applied with its history record, or not at all; `aurora-migrations status` shows which."
 
     kind: str = ""

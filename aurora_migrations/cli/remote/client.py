@@ -13,8 +13,7 @@ from aurora_migrations.cli.output import Display, choose_display, note
 from aurora_migrations.cli.remote.aws_errors import CloudError, ExecutionFailed
 from aurora_migrations.cli.remote.environment import Environment, is_change, open_environment
 from aurora_migrations.cli.remote.progress import Follower
-from aurora_migrations.engine.errors import InvalidInput, NextCommand
-from aurora_migrations.engine.plan import version_of
+from aurora_migrations.engine.errors import NextCommand
 
 _QUESTION = "s: stop it   l: leave it running   anything else: keep watching > "
 _QUESTION_OWN_CLOUD = "s: stop it, and the local cloud with it   anything else: keep watching > "
@@ -34,25 +33,12 @@ def execute(
         MigratorError: the execution failed, can't be started or followed, or a parameter is wrong.
         LeftRunning: Ctrl-C.
     """
-    check_numbers(asked)
     display = choose_display(arguments.output, progress)
     with open_environment(arguments) as environment:
         display.note(environment.introduction)
         if asked["action"] == "status":
             return _status(environment, arguments, execution, display)
         return execute_in(environment, arguments, execution, asked, display)
-
-
-def check_numbers(asked: Mapping[str, str | None]) -> None:
-    """Refuses here what the functions would refuse: an execution that fails sends mails to everybody."""
-    for key in ("target", "confirm"):
-        given = asked.get(key)
-        if given is not None and version_of(given) is None:
-            raise InvalidInput(
-                f"The {key} {given[:60]!r} isn't a migration's number.",
-                cause=f"A {key} is the number at the beginning of a file's name.",
-                solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
-            )
 
 
 def _status(

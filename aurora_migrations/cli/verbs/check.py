@@ -23,15 +23,14 @@ from aurora_migrations.replay.history import Replay
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "check",
-        "Checks every file with PostgreSQL's own grammar: what is wrong with it, and which statements are risky for a "
-        "running application, with what to write instead. Then runs the whole history on an empty, embedded "
-        "PostgreSQL, to find what fails there, and down files that don't undo their migration; only new and changed "
-        "files run. Exits with 1 if a run would be refused.",
+        "Checks every file with PostgreSQL's own grammar, for errors and for statements that are risky for a running "
+        "application. Then runs the whole history on an empty, embedded PostgreSQL, as `replay` does. Exits with 1 if "
+        "a run would be refused.",
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )
     options.add_hazards(parser)
-    manifest = "write manifest.json beside the files, if there are no errors"
+    manifest = "write manifest.json, with which the files run without the grammar, if there are no errors"
     parser.add_argument("--write-manifest", action="store_true", help=manifest)
     locks = "also list the locks that each statement takes"
     parser.add_argument("--locks", action="store_true", help=locks)

@@ -17,9 +17,9 @@ _FOLDERS = ("--migrations",)  # options whose value is a folder
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "completion",
-        "Prints a script with which a shell completes verbs, options and their values. Have the shell's start-up file "
-        "evaluate the output: by eval in ~/.bashrc, or in ~/.zshrc after compinit; by `| source` in fish; by "
-        "`| Out-String | Invoke-Expression` in PowerShell's $PROFILE.",
+        "Prints a script that completes verbs, options and values. Have the shell evaluate it when it starts: with "
+        "eval in ~/.bashrc, or in ~/.zshrc after compinit; with `| source` in fish; with `| Out-String | "
+        "Invoke-Expression` in PowerShell's $PROFILE.",
         "completion bash",
         outputs=("text",),
     )

@@ -25,8 +25,8 @@ _NO_ANSWER = (OSError, http.client.HTTPException, ValueError, LookupError, TypeE
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "deploy",
-        "Deploys the migrations as they are now to the local cloud that `up` keeps running, or to a temporary one, "
-        "and sends the event that ends a deployment, which starts a run. On AWS, use the CDK: npx aws-cdk@2 deploy.",
+        "Deploys the migrations to the local cloud that `up` keeps running, or to a temporary one, and starts a "
+        "run. On AWS, use npx aws-cdk@2 deploy.",
         "deploy --local",
     )
     options.add_verbose(parser)

@@ -28,12 +28,12 @@ class _Side:
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "diff",
-        "Compares the schemas of two databases, object by object: tables, columns, indexes, constraints, views, "
-        "functions, triggers and all else that migrations make; not rows, owners and privileges. Changes nothing. "
-        "Exits with 1 if they differ. The queries of views are compared only between servers of one major version.",
+        "Compares the schemas of two databases, object by object: everything that migrations make, without rows, "
+        "owners and privileges; queries of views only between servers of one major version. Exits with 1 if they "
+        "differ.",
         "diff --database-url postgresql://app:secret@one/shop --database-url postgresql://app:secret@other/shop",
     )
-    url = "postgresql://user:password@host:port/database; give it twice, once for each database"
+    url = "a database's URL; give it twice"
     parser.add_argument("--database-url", metavar="URL", type=str, action="append", default=[], dest="urls", help=url)
     parser.set_defaults(migrations=Path("migrations"), hurry=False)  # none are read
     arguments = options.parse(parser, argv)

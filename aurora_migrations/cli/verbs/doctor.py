@@ -52,13 +52,13 @@ _KEY_UNFIT = "Check in the console that the key of the functions' variables exis
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "doctor",
-        "Checks everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "
-        "run and, with a read-only execution, the database. Shows how to fix what is wrong. "
-        "Exits with 1 if a check FAILED.",
+        "Checks login, stack, functions, e-mail, network, secret, the last run and, with a read-only execution, the "
+        "database, and shows how to fix what is wrong. Exits with 1 if a check FAILED: migrations can't run, or "
+        "nobody would receive their failures.",
         "doctor --env dev",
         "doctor --env dev --send-test-mail",
     )
-    parser.add_argument("--send-test-mail", action="store_true", help="send a mail to everyone who is mailed failures")
+    parser.add_argument("--send-test-mail", action="store_true", help="send a mail to everyone in `emails`")
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
     found: list[Finding] = []

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "init",
         "Writes what a repository needs: cdk.json, app.py, migrations/ with a first migration, a GitHub workflow, an "
-        "entry for pre-commit. Asks at a terminal for what isn't given; what is there already stays as it is.",
+        "entry for pre-commit. Keeps existing files, and asks at a terminal for what isn't given.",
         "init --project shop --email team@example.com",
     )
     for name, setting in _SETTINGS.items():

@@ -18,9 +18,8 @@ from aurora_migrations.engine.errors import NextCommand
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "logs",
-        "Prints what an execution did, oldest first: the states of the state machine, and what the three "
-        "functions logged. Without EXECUTION, the last run or rollback. With --output json, the functions' "
-        "log lines as they are, one per line.",
+        "Prints what an execution did: the states of the state machine, and the functions' log. With --output json, "
+        "only the log's lines as they are.",
         "logs --follow --env dev",
         "logs cli-20261123T040017Z-9f3a21 --env dev",
     )

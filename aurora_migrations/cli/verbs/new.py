@@ -50,6 +50,7 @@ class Template:
 
 _RENAME = ("table", "column", "to", "type", "key", "batches")
 _BACKFILL = ("table", "column", "key", "value", "batches")
+TEMPLATES_ARE = "Templates, each with its down files; what isn't given is left to be filled in:"
 TEMPLATES: Mapping[str, Template] = {
     "index": Template(
         "an index, built CONCURRENTLY; with --partitioned on each --partition, and attached",
@@ -109,16 +110,14 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "new",
-        "Writes the next migration's file, with the next number; where the folder numbers by time (14 digits), "
-        "with the time. With --template, the files of a change that is risky in one step.",
+        "Creates the next migration's file, with the next number, or the time where the folder numbers by time (14 "
+        "digits). With --template, creates the files of a change that is risky in one step.",
         'new "add email to users" --down',
     )
-    parser.add_argument("description", metavar="DESCRIPTION", help="a few words, from which the file is named")
+    parser.add_argument("description", metavar="DESCRIPTION", help="a few words for the file's name")
     parser.add_argument("--down", action="store_true", help="also write a .down.sql, which undoes it")
-    parser.add_argument(
-        "--verify", action="store_true", help="also write a .verify.sql, with what must be true afterwards"
-    )
-    dump = "write what pg_dump has written into FILE, without settings, owners and privileges: see `baseline`"
+    parser.add_argument("--verify", action="store_true", help="also write a .verify.sql, which checks it")
+    dump = "write pg_dump's output in FILE as a migration, without settings, owners and privileges"
     parser.add_argument("--from-dump", metavar="FILE", type=_file, help=dump)
     group = parser.add_argument_group("templates")
     group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(TEMPLATES)} (see below)")
@@ -133,7 +132,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         else:
             how: dict[str, Any] = {"type": options.plain, "metavar": name.upper()} | special.get(name, {})
             group.add_argument(f"--{name}", help=text, **how)
-    lines = ["templates, each with its down files; what isn't named stays to be filled in:"]
+    lines = [TEMPLATES_ARE]
     for name, template in TEMPLATES.items():
         lines += [f"  {name:12} {template.summary}", f"  {'':12} {template.options}"]
     second = '         aurora-migrations new "index users by email" --template index --table users --column email'

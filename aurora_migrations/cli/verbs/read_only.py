@@ -53,7 +53,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
         parser.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
     if verb == "status":
         parser.add_argument("--watch", action="store_true", help="repeat it until Ctrl-C")
-        every = "how often: by default every 2s, of an environment every 15s"
+        every = "how often (default: 2s; of an environment 15s)"
         parser.add_argument("--every", metavar="TIME", type=options.seconds, help=every)
     arguments = options.parse(parser, argv)
     if verb == "status" and arguments.watch:
@@ -62,6 +62,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
         return _watch(arguments)
     execution, target = options.execution_name(options.READ_ONLY), arguments.target
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             from aurora_migrations.cli.remote.client import execute
 
@@ -290,36 +291,33 @@ class _Query:
 _QUERIES = {
     "list": _Query(
         "list-migrations",
-        "Lists every migration of the folder and of the database's history, with its state: applied, pending, ahead "
-        "(applied, newer than this folder), out of order, changed (edited since it was applied) or missing.",
+        "Lists every migration of folder and history with its state: applied, pending, ahead (newer than the folder), "
+        "out of order, changed (edited since it was applied) or missing.",
         ("list --env dev", "list --database-url postgresql://app:secret@localhost/shop"),
         _reader("list-migrations", lambda session, source, _: list_answer(read_entries(session, source))),
         _show_list,
     ),
     "status": _Query(
         "status",
-        "Shows how much is applied and pending, what a run would refuse, what is running "
-        "and the last attempt. Exits with 1 if a run would be refused. With --watch, repeats it until "
-        "Ctrl-C.",
+        "Shows what is applied and pending, what a run would refuse, what is running and the last attempt. Exits with "
+        "1 if a run would be refused.",
         ("status --watch --env dev", "status --database-url postgresql://app:secret@localhost/shop"),
         _reader("status", lambda session, source, _: status_answer(read_overview(session, source), session.server)),
         lambda data, arguments: show_styled(*_status_lines(data)),
     ),
     "plan": _Query(
         "plan",
-        "Shows what a run would do, and changes nothing: every file that it would apply, what it creates, changes and "
-        "drops, its locks on existing tables, their size, their blockers now, "
-        "and its risky statements. With a TARGET, up to and including it.",
+        "Shows what a run up to and including TARGET would do: for each file what it creates, changes and drops, its "
+        "locks on existing tables, their sizes and current blockers, and its risky statements.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),
         _show_plan,
-        target="018",
+        target="017",
     ),
     "verify": _Query(
         "verify",
-        "Compares the database with what the applied migrations, or TARGET, make of an empty one: tables, columns, "
-        "indexes, constraints, views, functions and all else; shows the rows and indexes of their tables; and checks "
-        "every lasting expectation. Changes nothing. Exits with 1 if something is wrong.",
+        "Compares the database with what the applied migrations, or TARGET, make of an empty one, shows the rows and "
+        "indexes of their tables, and checks every lasting expectation. Exits with 1 if something is wrong.",
         ("verify 017 --env dev", "verify --database-url postgresql://app:secret@localhost/shop"),
         _read_verify,
         _show_verify,
@@ -327,8 +325,8 @@ _QUERIES = {
     ),
     "history": _Query(
         "history",
-        "Lists every attempt to apply or roll back a file, newest first: when, its result, its initiator. For an "
-        "environment, at most the newest 200.",
+        "Lists every attempt to apply or roll back a file, newest first, with its result and initiator. For an "
+        "environment, at most 200.",
         ("history --env dev", "history --last 5 --database-url postgresql://app:secret@localhost/shop"),
         _reader(
             "history",

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         "replay",
         "Runs the whole history on an empty, embedded PostgreSQL and shows what each migration creates, changes and "
         "drops, whether its down file undoes that, and what would fail on tables that hold rows. Only new and changed "
-        "files run; the rest is known. `check`, `build` and `cdk synth` do the same. Exits with 1 if a file fails.",
+        "files run. Exits with 1 if a file fails.",
         "replay",
         "replay --schema-file schema.sql",
     )

@@ -24,23 +24,20 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if resolves:
         parser = options.make_parser(
             "resolve",
-            "Records how an interrupted CALL or DO that issues COMMIT has ended. Check in the database how far it got. "
-            "Then give `applied` if it is complete, or `again` to have the next run start it from its beginning. Asks "
-            "first, unless --confirm repeats the word.",
+            "Records how an interrupted CALL or DO that issues COMMIT ended, once you have checked in the database "
+            "how far it got. Asks first.",
             "resolve 018 applied --env dev",
             "resolve 018 again --database-url postgresql://app:secret@localhost/shop",
         )
         parser.add_argument("target", metavar="VERSION", help="the migration in doubt, such as 018")
-        outcome = "`applied`: it is complete; `again`: start it from its beginning"
+        outcome = "`applied`: it is complete; `again`: the next run starts it from its beginning"
         parser.add_argument("outcome", metavar="applied|again", choices=OUTCOMES, help=outcome)
-        parser.add_argument(
-            "--confirm", choices=OUTCOMES, metavar="OUTCOME", help="the same word again, instead of asking"
-        )
+        parser.add_argument("--confirm", choices=OUTCOMES, metavar="OUTCOME", help="the same word, instead of asking")
     else:
         parser = options.make_parser(
             "cancel",
-            "Ends the statement of the current run, also where that run has ended and the server still executes its "
-            "statement, and drops the index that this leaves invalid. What is committed stays. Asks first.",
+            "Ends the statement of the current run, or of one that has ended while the server still executes it, and "
+            "drops the index that this leaves invalid. What is committed stays. Asks first.",
             "cancel --env dev",
             "cancel --database-url postgresql://app:secret@localhost/shop",
         )
@@ -51,6 +48,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
     command = f"resolve {arguments.target} {arguments.outcome}" if resolves else "cancel"
     execution = options.execution_name()
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             data = _remotely(arguments, execution)
         else:
@@ -81,13 +79,12 @@ def _directly(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any
 
 def _remotely(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
     """Through the environment's state machine, which refuses where there is nothing to do."""
-    from aurora_migrations.cli.remote.client import check_numbers, execute_in
+    from aurora_migrations.cli.remote.client import execute_in
     from aurora_migrations.cli.remote.environment import open_environment
 
     asked: dict[str, str | None] = {"action": arguments.verb}
     question = "This ends what the run at work is running; `aurora-migrations status` shows it."
     if arguments.verb == "resolve":
-        check_numbers({"target": arguments.target})
         asked |= {"target": arguments.target, "confirm": arguments.outcome}
         question = f"This settles the statement of migration {arguments.target} that is in doubt."
     display = choose_display(arguments.output)

@@ -20,19 +20,20 @@ from aurora_migrations.engine.plan import no_down_files, plan_rollback, version_
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "rollback",
-        "Undoes every applied migration from the newest down to and including TARGET with their down files, each in "
-        "its own transaction. Asks first; --confirm NEWEST, the number of the newest applied migration, answers.",
+        "Undoes applied migrations from the newest down to and including TARGET with their down files, each in its "
+        "own transaction. Asks first.",
         "rollback 017 --confirm 018 --env dev",
         "rollback 017 --confirm 018 --database-url postgresql://app:secret@localhost/shop",
     )
     parser.add_argument("target", metavar="TARGET", help="the lowest migration to undo, such as 017")
-    parser.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
+    parser.add_argument("--confirm", metavar="NEWEST", help="the newest applied migration's number, instead of asking")
     options.add_verbose(parser)
     options.add_where(parser)
     options.add_direct(parser)
     arguments = options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
     execution = options.execution_name()
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             data = _roll_back_remotely(arguments, execution)
         else:
@@ -57,10 +58,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
     """Rolls back through the environment's state machine. Its list of migrations shows what would be rolled back."""
-    from aurora_migrations.cli.remote.client import check_numbers, execute_in
+    from aurora_migrations.cli.remote.client import execute_in
     from aurora_migrations.cli.remote.environment import open_environment
 
-    check_numbers({"target": arguments.target, "confirm": arguments.confirm})
+    options.check_numbers(arguments, "confirm")
     display = choose_display(arguments.output, arguments.verbose)
     with open_environment(arguments) as environment:
         display.note(environment.introduction)

@@ -54,15 +54,15 @@ DIRECT = ("wait", "lock_timeout", "statement_timeout", "lock_wait", "end_idle", 
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "run",
-        "Applies what is pending, each file in its own transaction; the first error ends the run and rolls its file "
-        "back. With a TARGET, applies everything up to and including it. The result is saved as "
-        "migration-NUMBER-output.json, with the number of the TARGET, or of the last migration.",
+        "Applies pending migrations up to and including TARGET, each file in its own transaction. The first error "
+        "ends the run and rolls its file back. Saves the result as migration-NUMBER-output.json, named after TARGET "
+        "or the last migration.",
         "run 017 --env dev",
         "run 017 --database-url postgresql://app:secret@localhost/shop",
     )
     options.add_target(parser, "017")
     options.add_verbose(parser)
-    parser.add_argument("--no-save", action="store_true", help="don't save the result to a file")
+    parser.add_argument("--no-save", action="store_true", help="don't save the result")
     options.add_where(parser)
     options.add_direct(parser)
     options.add_hazards(parser)
@@ -71,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
     progress = Progress(arguments.verbose)
     uncompared = ""
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             from aurora_migrations.cli.remote.client import execute
 

@@ -31,13 +31,13 @@ def main(argv: Sequence[str]) -> int:
     """Runs the verb until q, Ctrl-C or a signal; returns the exit code."""
     parser = options.make_parser(
         "up",
-        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Prints their addresses "
-        "and every execution and mail. Ctrl-C ends it with all its processes; the database's data stay.",
+        "Keeps the local cloud running, and prints its addresses and every execution and mail. Ctrl-C ends it; the "
+        "database's data stay.",
         "up",
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
     )
-    database = "use this database instead of the local PostgreSQL; the password may be in PGPASSWORD"
+    database = "use this database instead of the local one; the password may be in PGPASSWORD"
     parser.add_argument("--database-url", metavar="URL", type=str, help=database)
     parser.add_argument("--hurry", action="store_true", help="shorten the state machine's waits to a second")
     arguments = parser.parse_args(argv)

@@ -58,10 +58,10 @@ def _asked(stage: Stage, **asked: object) -> Answer:
 
 
 INPUT = [
-    ("no tool has kept a history", lambda s: s.on("adopt")),
+    ("there is no tool's history", lambda s: s.on("adopt")),
     ("a tool has applied nothing", lambda s: s.sql(DBMATE).on("adopt")),
-    ("several tools have", lambda s: _by_dbmate(s.sql(TERN), "001").on("adopt")),
-    ("a table is no tool's history", lambda s: s.on("adopt", "--table", "public.users")),
+    ("several tools have a history", lambda s: _by_dbmate(s.sql(TERN), "001").on("adopt")),
+    ("a table isn't a tool's history", lambda s: s.on("adopt", "--table", "public.users")),
     (
         "a tool's history is dirty",
         lambda s: s.sql(
@@ -69,32 +69,38 @@ INPUT = [
             "INSERT INTO schema_migrations VALUES (2, true)"
         ).on("adopt"),
     ),
-    ("a tool has applied what isn't here", lambda s: _by_dbmate(s, "001", "002", "003", "004").on("adopt")),
-    ("a tool has left one out", lambda s: _by_dbmate(s, "002").on("adopt")),
+    (
+        "a tool has applied a migration that is missing here",
+        lambda s: _by_dbmate(s, "001", "002", "003", "004").on("adopt"),
+    ),
+    ("a tool has skipped a migration", lambda s: _by_dbmate(s, "002").on("adopt")),
     ("another newest migration was confirmed", lambda s: _by_dbmate(s, "001", "002").on("adopt", "--confirm", "3")),
-    ("nobody can confirm an adoption", lambda s: _by_dbmate(s, "001", "002").on("adopt")),
-    ("a database isn't what the files make", lambda s: s.sql("CREATE TABLE users (id bigint)").on("baseline", "2")),
+    ("there is no terminal to confirm an adoption at", lambda s: _by_dbmate(s, "001", "002").on("adopt")),
+    (
+        "a database differs from what the files make",
+        lambda s: s.sql("CREATE TABLE users (id bigint)").on("baseline", "2"),
+    ),
     ("what is accepted doesn't differ", lambda s: s.sql(TABLES).on("baseline", "2", "--accept", "public.users")),
-    ("a migration to record is partly in", _unfinished),
+    ("a migration to record is partly applied", _unfinished),
     ("a tool has applied the same migrations", _same_names),
     ("a package wasn't replayed", lambda s: s.refused(errors.InvalidInput, {"action": "baseline", "target": "2"})),
     ("an input has a table where none is used", lambda s: _asked(s, action="baseline", target="1", table="a")),
-    ("an input accepts what nobody compares", lambda s: _asked(s, action="plan", accept=["public.users"])),
-    ("an input accepts a text", lambda s: _asked(s, action="adopt", accept="public.users")),
+    ("an input has `accept` where nothing is compared", lambda s: _asked(s, action="plan", accept=["public.users"])),
+    ("an input's `accept` isn't a list", lambda s: _asked(s, action="adopt", accept="public.users")),
     ("a baseline has no target", lambda s: _asked(s, action="baseline")),
     # ---- dumps ----
     ("there is no such dump", lambda s: s.call("new", "shop", "--from-dump", "dump.sql")),
     ("a dump isn't text", lambda s: _dump(s, b"PGDMP\x01\x0f")),
     ("a dump has rows", lambda s: _dump(s, b"CREATE TABLE a (id int);\nCOPY public.a (id) FROM stdin;\n1\n\\.\n")),
     ("a dump has commands of psql", lambda s: _dump(s, b"CREATE DATABASE shop;\n\\connect shop\n")),
-    ("a dump makes nothing", lambda s: _dump(s, b"SET lock_timeout = 0;\n")),
+    ("a dump creates nothing", lambda s: _dump(s, b"SET lock_timeout = 0;\n")),
     ("a dump has no down file", lambda s: _dump(s, b"CREATE TABLE a (id int);\n", "--down")),
 ]
 TERNS_LOCK = "SELECT pg_advisory_lock(9628173550095224)"
 AT_WORK = [
-    ("another tool is at work", lambda s: _at_work(s.sql(f"{TERN}; {TABLES}"), TERNS_LOCK)),
+    ("another tool is running", lambda s: _at_work(s.sql(f"{TERN}; {TABLES}"), TERNS_LOCK)),
     (
-        "another tool's lock was left",
+        "another tool left its lock",
         lambda s: s.sql(
             "CREATE TABLE knex_migrations (id serial, name varchar(255), batch integer, migration_time timestamptz); "
             "CREATE TABLE knex_migrations_lock (index serial, is_locked integer); "
@@ -106,12 +112,12 @@ AT_WORK = [
         lambda s: _at_work(_by_dbmate(s, "001", "002"), "INSERT INTO schema_migrations VALUES ('003')"),
     ),
 ]
-MISSING = [("another tool has gone on since its history was adopted", _gone_on)]
+MISSING = [("another tool has continued since its history was adopted", _gone_on)]
 PRIVILEGE = [("the role may not lock another tool's table", _may_not_lock)]
 CANCELLED = [
     ("an adoption isn't confirmed", lambda s: _by_dbmate(s.types("no"), "001", "002").on("adopt")),
 ]
 FILES = [
-    ("a file to record is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("baseline", "3")),
-    ("a file to record fails by itself", lambda s: s.write(f003_c="DROP TABLE nothing;\n").on("baseline", "3")),
+    ("a file to record isn't SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("baseline", "3")),
+    ("a file to record fails", lambda s: s.write(f003_c="DROP TABLE nothing;\n").on("baseline", "3")),
 ]

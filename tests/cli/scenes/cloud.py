@@ -213,7 +213,9 @@ def _no_lock(stage: Stage) -> Answer:
 CHANGING = '{"error": "PackagingError", "message": "Migrations or sources changed during packaging. Deploy again."}'
 ODD_FILE = '{"error": "InvalidFile", "message": "019_broken.sql:1:8: syntax error at end of input"}'
 FULL = '{"error": "OSError", "message": "no space is left on the disk"}'
-FILES = [("it is deployed to the local cloud", lambda s: _up(s, "409 Conflict", ODD_FILE).call("deploy", "--local"))]
+FILES = [
+    ("the file is deployed to the local cloud", lambda s: _up(s, "409 Conflict", ODD_FILE).call("deploy", "--local"))
+]
 SCENES = {
     "LoginMissing": [
         ("there are no credentials", _without_login),
@@ -221,11 +223,11 @@ SCENES = {
     ],
     "LoginExpired": [
         (
-            "the session is over",
+            "the session has expired",
             lambda s: s.aws("GetCallerIdentity", refusal("ExpiredToken", "The security token is expired")),
         ),
-        ("the login by SSO is over", lambda s: s.aws("GetCallerIdentity", UnauthorizedSSOTokenError())),
-        ("it ends while an execution is followed", _expires_meanwhile),
+        ("the SSO login has expired", lambda s: s.aws("GetCallerIdentity", UnauthorizedSSOTokenError())),
+        ("it expires while an execution is followed", _expires_meanwhile),
     ],
     "LoginRefused": [
         (
@@ -234,8 +236,8 @@ SCENES = {
         )
     ],
     "RegionMissing": [
-        ("nothing names a region", _without_region),
-        ("the region's name is none", lambda s: s.env("list", "--region", "no region")),
+        ("no region is set", _without_region),
+        ("the region's name is invalid", lambda s: s.env("list", "--region", "no region")),
     ],
     "AccessDenied": [
         (
@@ -247,10 +249,10 @@ SCENES = {
         ("the role may not stop an execution", _may_not_stop),
     ],
     "CloudUnreachable": [
-        ("there is no way there", lambda s: s.aws("GetCallerIdentity", UNREACHABLE)),
-        ("the answer to a start is lost", _answer_lost),
-        ("a page that can't be read is at its address", lambda s: _page(s, "200 OK", "<h1>Sign in<p>Hello")),
-        ("a page that refuses is there", lambda s: _page(s, "403 Forbidden", "<h1>Sign in</h1>")),
+        ("the network doesn't reach it", lambda s: s.aws("GetCallerIdentity", UNREACHABLE)),
+        ("the reply to a start is lost", _answer_lost),
+        ("something else answers at its address", lambda s: _page(s, "200 OK", "<h1>Sign in<p>Hello")),
+        ("something that refuses is at its address", lambda s: _page(s, "403 Forbidden", "<h1>Sign in</h1>")),
     ],
     "CloudRefused": [
         (
@@ -261,30 +263,36 @@ SCENES = {
     ],
     "StackNotFound": [
         ("there is no environment", lambda s: s.env("run")),
-        ("there is another one", _elsewhere),
+        ("another environment exists", _elsewhere),
         ("it has several databases", _several),
     ],
-    "StackNotReady": [("its first deployment isn't through", _not_ready), ("something else made it", _of_others)],
+    "StackNotReady": [
+        ("its first deployment hasn't finished", _not_ready),
+        ("something else created the stack", _of_others),
+    ],
     "ExecutionNotFound": [
         ("the name is wrong", _no_execution),
-        ("nothing has been run", _no_run_yet),
-        ("the local cloud has run nothing", lambda s: _up(s).call("logs", "--local")),
+        ("there has been no run", _no_run_yet),
+        ("there has been no run in the local cloud", lambda s: _up(s).call("logs", "--local")),
     ],
     "ExecutionFailed": [
-        ("an error that is none of the migrations'", _not_ours),
+        ("an error that doesn't come from a migration", _not_ours),
         ("the same, in its log", _in_its_log),
-        ("an answer that is none of ours", _odd_answer),
-        ("an answer that lacks what is shown of it", _older_answer),
+        ("an answer in an unknown form", _odd_answer),
+        ("an answer without a required key", _older_answer),
         ("the execution took too long", _too_long),
     ],
     "LocalCloudFailed": [
         ("what it needs isn't installed", _nothing_installed),
-        ("its folder can't be made", _no_home),
+        ("its folder can't be created", _no_home),
         ("its lock can't be opened", _no_lock),
         ("the package can't be built", lambda s: _up(s, "409 Conflict", CHANGING).call("deploy", "--local")),
-        ("the cloud fails", lambda s: _up(s, "500 Internal Server Error", FULL).call("deploy", "--local")),
-        ("another program is there", lambda s: _up(s, "502 Bad Gateway", "<h1>no</h1>").call("deploy", "--local")),
-        ("the cloud has ended", _ended),
-        ("the event has started nothing", lambda s: _up(s).call("deploy", "--local")),
+        ("the local cloud fails", lambda s: _up(s, "500 Internal Server Error", FULL).call("deploy", "--local")),
+        (
+            "another program listens on its port",
+            lambda s: _up(s, "502 Bad Gateway", "<h1>no</h1>").call("deploy", "--local"),
+        ),
+        ("the local cloud has ended", _ended),
+        ("the event started nothing", lambda s: _up(s).call("deploy", "--local")),
     ],
 }

@@ -92,20 +92,20 @@ def _cut_function(step: str, needle: str, asked: object = None) -> Callable[[Sta
 LOST = [
     ("an administrator ends the session inside a file", _ended),
     ("the network breaks at COMMIT", _cut("INSERT INTO aurora_migrations.applied")),
-    ("it breaks when the session introduces itself", _cut("pg_backend_pid")),
-    ("it breaks when the run gets ready to write", _cut("client_connection_check_interval")),
-    ("it breaks when the run asks for its lock", _cut("pg_try_advisory_lock")),
-    ("it breaks when the history is made", _cut("CREATE SCHEMA")),
-    ("it breaks when the history is put in order", _cut("'interrupted', finished_at")),
+    ("it breaks while the session is set up", _cut("pg_backend_pid")),
+    ("it breaks before the run writes", _cut("client_connection_check_interval")),
+    ("it breaks while the run takes its lock", _cut("pg_try_advisory_lock")),
+    ("it breaks while the history is created", _cut("CREATE SCHEMA")),
+    ("it breaks while the history is updated", _cut("'interrupted', finished_at")),
     ("it breaks before a file begins", _cut("INSERT INTO aurora_migrations.attempts")),
-    ("it breaks in a file's second part", _cut("SELECT 'second'", f003_c=TWO_PARTS)),
+    ("it breaks in a file's second unit", _cut("SELECT 'second'", f003_c=TWO_PARTS)),
     ("it breaks between two statements that lock", _cut("idle_in_transaction_session_timeout = ", f003_c=LOCKING)),
     (
-        "it breaks before a promise is asked",
+        "it breaks before an expectation is checked",
         _cut("RESET SESSION AUTHORIZATION", f001_users="-- verify: rows users = 0\nCREATE TABLE users (id integer);\n"),
     ),
-    ("it breaks while a promise is asked", _cut("AS counted", f003_c=PROMISE)),
-    ("a function loses it before it looks", _cut_function("preflight", "SESSION CHARACTERISTICS")),
+    ("it breaks while an expectation is checked", _cut("AS counted", f003_c=PROMISE)),
+    ("a function loses it before it reads", _cut_function("preflight", "SESSION CHARACTERISTICS")),
     ("a function loses it while it counts rows", _cut_function("verify", "pg_partition_tree", {"action": "verify"})),
 ]
 
@@ -184,7 +184,7 @@ SCENES = {
         ("nothing listens there", lambda s: s.on("run", url="postgresql://app@127.0.0.1:1/shop")),
         ("the host's name doesn't resolve", lambda s: s.on("run", url="postgresql://app@no-such-host.invalid/shop")),
         ("packets are dropped", _hangs),
-        ("there is no way to this address", lambda s: s.on("run", url="postgresql://app@255.255.255.255/shop")),
+        ("there is no route to the address", lambda s: s.on("run", url="postgresql://app@255.255.255.255/shop")),
         ("another program listens there", _other_program),
         ("the server has no TLS", lambda s: s.on("run", url=f"{s.database.url}?sslmode=require")),
         ("the server refuses what the URL sets", lambda s: _startup(s, "-c nonsense=1")),
@@ -199,13 +199,13 @@ SCENES = {
         ("the secret's password is wrong", _wrong_secret),
     ],
     "DatabaseNotFound": [
-        ("its name is wrong", lambda s: s.on("run", url=s.database.url.replace(s.database.name, "no_such_database")))
+        ("the name is wrong", lambda s: s.on("run", url=s.database.url.replace(s.database.name, "no_such_database")))
     ],
     "InsufficientPrivilege": [
-        ("the role may not make the history", lambda s: s.on("run", url=s.database.url_as(s.roles.create()))),
+        ("the role may not create the history", lambda s: s.on("run", url=s.database.url_as(s.roles.create()))),
         ("the role may not connect", _forbidden),
-        ("the role may not look", _may_not_look),
-        ("the role may look and not write", _may_not_write),
+        ("the role may not read the history", _may_not_look),
+        ("the role may read the history but not write it", _may_not_write),
         ("the role may not see the catalogue", _may_not_see_indexes),
         *adopted.PRIVILEGE,
     ],

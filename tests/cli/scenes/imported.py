@@ -24,15 +24,15 @@ def _into_a_file(stage: Stage) -> Answer:
 
 
 INPUT = [
-    ("nothing is there to import", lambda s: s.call("import", "nowhere")),
+    ("there is nothing to import", lambda s: s.call("import", "nowhere")),
     ("another tool's folder", lambda s: _import(s, GOOSE, "--tool", "diesel")),
     ("two tools' folder", lambda s: _import(s, GOOSE | {"2_a.sql": b"-- migrate:up\n"})),
-    ("a folder as ours", lambda s: _import(s, {"001_a.sql": b"SELECT 1;\n"})),
-    ("no tool's folder", lambda s: _import(s, {"users.sql": b"SELECT 1;\n"})),
+    ("a folder of this product", lambda s: _import(s, {"001_a.sql": b"SELECT 1;\n"})),
+    ("a folder of no known tool", lambda s: _import(s, {"users.sql": b"SELECT 1;\n"})),
     ("names without numbers", lambda s: _import(s, {"init/migration.sql": b"SELECT 1;\n"})),
-    ("one version twice", lambda s: _import(s, {"V1__a.sql": b"SELECT 1;\n", "V1.0__b.sql": b"SELECT 2;\n"})),
+    ("a duplicate version", lambda s: _import(s, {"V1__a.sql": b"SELECT 1;\n", "V1.0__b.sql": b"SELECT 2;\n"})),
     (
-        "an order that numbers don't have",
+        "an order that differs from the numbers",
         lambda s: _import(s, dict.fromkeys(("1-a.sql", "15-b.sql", "1_c.sql"), b"-- migrate:up\n")),
     ),
     ("numbers that are taken", lambda s: _import(s, GOOSE, "--yes")),

@@ -93,14 +93,14 @@ def _edited_meanwhile(stage: Stage) -> Answer:
 MANIFEST = [
     ("a file was edited afterwards", _edited),
     ("there is none", _gone),
-    ("it is no JSON", lambda s: _written(s, "{")),
-    ("it is of another product, or was edited", lambda s: _written(s, {"name": "other", "format": 1})),
-    ("it is of another version", lambda s: _changed(s, format=99)),
-    ("an entry of it is another version's", lambda s: _changed(s, migrations=[{"version": 1}])),
-    ("its digest is another one", lambda s: _changed(s, digest="0" * 64)),
-    ("it is of other files", _of_others),
-    ("the details are others", _torn_details),
-    ("the details are gone", _no_details),
+    ("it isn't JSON", lambda s: _written(s, "{")),
+    ("another product wrote it, or it was edited", lambda s: _written(s, {"name": "other", "format": 1})),
+    ("another version wrote it", lambda s: _changed(s, format=99)),
+    ("an entry has another version's form", lambda s: _changed(s, migrations=[{"version": 1}])),
+    ("its digest doesn't match", lambda s: _changed(s, digest="0" * 64)),
+    ("it doesn't match the files", _of_others),
+    ("the details don't match", _torn_details),
+    ("the details are missing", _no_details),
     ("a file was edited while it was written", _edited_meanwhile),
 ]
 
@@ -149,15 +149,15 @@ SCENES = {
     "InvalidManifest": MANIFEST,
     "PackageChanged": [
         (
-            "another package was deployed meanwhile",
+            "another package was deployed during the run",
             lambda s: s.refused(errors.PackageChanged, step="apply", package="0" * 64),
         ),
-        ("a file was edited while the run was under way", _edited_while_running),
+        ("a file was edited during the run", _edited_while_running),
     ],
     "SecretNotFound": [
-        ("it is of another account", _elsewhere),
-        ("it is to be deleted", _fails(errors.SecretNotFound, "InvalidRequestException")),
-        ("the setting is no ARN", _fails(errors.SecretNotFound, "ValidationException")),
+        ("it belongs to another account", _elsewhere),
+        ("it is scheduled for deletion", _fails(errors.SecretNotFound, "InvalidRequestException")),
+        ("the setting isn't an ARN", _fails(errors.SecretNotFound, "ValidationException")),
     ],
     "SecretAccessDenied": [
         ("the role may not read it", _fails(errors.SecretAccessDenied, "AccessDeniedException")),
@@ -167,15 +167,15 @@ SCENES = {
     "SecretMalformed": [
         ("it has no username", lambda s: _secret(s, "{}")),
         ("it has no password", lambda s: _secret(s, password=None)),
-        ("it is no JSON", lambda s: _secret(s, "postgres:secret")),
-        ("it is of another product", lambda s: _secret(s, engine="mysql")),
-        ("a member is no text", lambda s: _secret(s, username=["a"])),
-        ("the port is none", lambda s: _secret(s, port="five")),
+        ("it isn't JSON", lambda s: _secret(s, "postgres:secret")),
+        ("another product wrote it", lambda s: _secret(s, engine="mysql")),
+        ("a member isn't text", lambda s: _secret(s, username=["a"])),
+        ("the port isn't a number", lambda s: _secret(s, port="five")),
         ("it contradicts the settings", lambda s: _secret(s, host="other.example.org")),
         ("neither it nor a setting names the database", _nowhere),
     ],
     "SecretsUnreachable": [
-        ("there is no way there", lambda s: s.refused(errors.SecretsUnreachable, secrets=Secrets(UNREACHABLE))),
+        ("the network doesn't reach it", lambda s: s.refused(errors.SecretsUnreachable, secrets=Secrets(UNREACHABLE))),
         ("it is out of order", _fails(errors.SecretsUnreachable, "InternalServiceError")),
     ],
 }

@@ -178,40 +178,40 @@ def _indexes(before: str, unique: str = "") -> Callable[[Stage], Answer]:
 
 SCENES = {
     "MigrationFailed": [
-        ("an index fails to be built outside a transaction", _indexes("INSERT INTO book VALUES (1), (1)", "UNIQUE ")),
-        ("another index has the name of one", _indexes("CREATE INDEX book_idx ON book (id DESC)")),
-        ("something else has the name of an index", _indexes("CREATE TABLE book_idx ()")),
-        ("somebody else has left an invalid index", _indexes(LEFT_INVALID)),
-        ("a block that commits by itself fails", _fails(f"-- migration: transaction = off\n{BLOCK}")),
+        ("an index build outside a transaction fails", _indexes("INSERT INTO book VALUES (1), (1)", "UNIQUE ")),
+        ("another index has that name", _indexes("CREATE INDEX book_idx ON book (id DESC)")),
+        ("something other than an index has that name", _indexes("CREATE TABLE book_idx ()")),
+        ("an invalid index was left by somebody else", _indexes(LEFT_INVALID)),
+        ("a block that commits fails", _fails(f"-- migration: transaction = off\n{BLOCK}")),
         ("a transaction that may outlive its run fails", _fails("-- migration: detach = on\nSELECT 1 / 0;\n")),
         ("a statement is refused", _fails("SELECT 1;\nSELECT missing\n  FROM users;\n")),
-        ("a file of several parts is in in part", _fails(PARTS)),
-        ("row values aren't told", _fails("CREATE TABLE c (id integer UNIQUE);\nINSERT INTO c VALUES (7), (7);\n")),
-        ("a name that a statement takes from a row isn't told", _fails(NAME_OF_A_ROW)),
-        ("what depends on an object is told", _fails("CREATE VIEW v AS SELECT * FROM users;\nDROP TABLE users;\n")),
+        ("a file of several units is partly applied", _fails(PARTS)),
+        ("row values aren't shown", _fails("CREATE TABLE c (id integer UNIQUE);\nINSERT INTO c VALUES (7), (7);\n")),
+        ("a name that a statement takes from a row isn't shown", _fails(NAME_OF_A_ROW)),
+        ("what depends on an object is shown", _fails("CREATE VIEW v AS SELECT * FROM users;\nDROP TABLE users;\n")),
         ("the role lacks a privilege", _fails("SET ROLE pg_monitor;\nSELECT * FROM users;\n")),
         ("the server runs out of a resource", _fails(ROOM)),
-        ("at COMMIT", _fails(DEFERRED)),
-        ("before a promise is asked", _fails(f"-- verify: rows c = 2\n{DEFERRED}")),
+        ("the error occurs at COMMIT", _fails(DEFERRED)),
+        ("the error occurs before an expectation is checked", _fails(f"-- verify: rows c = 2\n{DEFERRED}")),
         (
-            "the file lets go of the run lock",
+            "the file releases the run lock",
             _fails("DO $$ BEGIN EXECUTE 'SELECT pg_advisory_unlock' || '_all()'; END $$;\n"),
         ),
         (
             "the file changes the history",
             _fails("DO $$ BEGIN EXECUTE 'ALTER TABLE aurora_' || 'migrations.applied RENAME sql TO text'; END $$;\n"),
         ),
-        ("the file takes its own record away", _record_vanished),
+        ("the file deletes its own record", _record_vanished),
         (
             "the file makes its transaction read-only",
             _fails("SELECT set_config('transaction_read_only', 'on', true);\nCREATE TABLE c (id integer);\n"),
         ),
         ("the same, in its last statement", _fails("SELECT set_config('transaction_read_only', 'on', true);\n")),
-        ("the file ends its transaction where nobody saw it", _breaks_out),
-        ("a setting of a part that is in can't be made again", _setting_gone),
+        ("the file ends its transaction in dynamic SQL", _breaks_out),
+        ("a setting of a committed unit can't be restored", _setting_gone),
         ("a trigger discards the file's record", _record_discarded),
         (
-            "an index can't be built, and what it leaves is dropped",
+            "an index build fails, and the invalid index is dropped",
             _fails(
                 "CREATE TABLE c (id integer);\nINSERT INTO c VALUES (7), (7);\n"
                 "CREATE UNIQUE INDEX CONCURRENTLY c_id ON c (id);\n"
@@ -222,7 +222,7 @@ SCENES = {
             _name_taken("CREATE INDEX orders_id ON orders (id) WHERE id > 1"),
         ),
         (
-            "an index of that name is invalid, and no run has begun it",
+            "an index of that name is invalid, and no run began it",
             _name_taken(
                 "CREATE INDEX orders_id ON orders (id);"
                 "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'orders_id'::regclass"
@@ -245,20 +245,20 @@ SCENES = {
         ("many short statements hold a lock for too long", _many_short_statements),
         ("the runner's own statement takes too long", _slow_history),
         ("a lasting expectation takes too long", _slow_promise),
-        ("a call of apply is over", _end_of_call),
-        ("a call of verify is over inside a promise", lambda s: _end_of_verify(s, 60)),
-        ("a call of verify is over before the last promise", lambda s: _end_of_verify(s, 0.93)),
+        ("a call of apply runs out of time", _end_of_call),
+        ("a call of verify runs out of time in an expectation", lambda s: _end_of_verify(s, 60)),
+        ("a call of verify runs out of time before the last expectation", lambda s: _end_of_verify(s, 0.93)),
     ],
     "VerificationFailed": [
-        ("a promise isn't kept", _fails("-- verify: rows c = 1\nCREATE TABLE c (id integer);\n")),
-        ("an index isn't fit for use", _unfit_index),
+        ("an expectation isn't met", _fails("-- verify: rows c = 1\nCREATE TABLE c (id integer);\n")),
+        ("an index isn't valid and ready", _unfit_index),
         ("a lasting expectation isn't met any more", _broken_for_ever),
         ("what is to be verified isn't applied", _not_applied),
-        ("a table that an applied file has made is gone", _table_gone),
-        ("what an applied file has made was changed by hand", _changed_by_hand),
-        ("what a file was to make is there as something else", _another_one_is_there),
+        ("a table that an applied file created is missing", _table_gone),
+        ("an object that an applied file created was changed by hand", _changed_by_hand),
+        ("an object that a file creates exists with another definition", _another_one_is_there),
         ("a table loses rows though no statement removes any", _rows_lost),
         ("what a run has applied isn't in the history", _not_in),
     ],
-    "InternalError": [("a function meets what it doesn't expect", _mistake)],
+    "InternalError": [("a function meets an unexpected error", _mistake)],
 }

@@ -45,7 +45,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
         default=[],
         help="a table, view, function or file that may differ; may be repeated",
     )
-    parser.add_argument("--confirm", metavar="NEWEST", help="the number of the newest migration that is listed")
+    parser.add_argument("--confirm", metavar="NEWEST", help="the newest listed migration's number, instead of asking")
     options.add_where(parser)
     options.add_direct(parser)
     direct = [name for name in DIRECT if name != "hazards"]
@@ -53,6 +53,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
     execution = options.execution_name()
     wanted = Wanted(verb, arguments.target, arguments.table if adopts else None, tuple(arguments.accept))
     try:
+        options.check_numbers(arguments, "target")
         if options.is_remote(arguments):
             data = _remotely(arguments, execution, wanted)
         else:
@@ -71,9 +72,9 @@ def main(verb: str, argv: Sequence[str]) -> int:
 def _adopt_parser() -> argparse.ArgumentParser:
     parser = options.make_parser(
         "adopt",
-        "Takes over a database that another tool has migrated: reads its history, finds the file of each migration, "
-        "proves that the files make what is in the database, and records them as applied. Nothing is run, and the "
-        "other tool's table stays as it is. Shows what it will record and asks; --confirm NEWEST answers.",
+        "Takes over a database that another tool has migrated: proves that the files make what is in the database, "
+        "and records those in the other tool's history as applied. Runs nothing, and leaves the other tool's table as "
+        "it is. Asks first.",
         "adopt --env dev",
         "adopt --from db/migrations --database-url postgresql://app:secret@localhost/shop",
     )
@@ -81,7 +82,7 @@ def _adopt_parser() -> argparse.ArgumentParser:
         "target",
         nargs="?",
         metavar="VERSION",
-        help="the last file that the other tool's history covers, if files and history don't match one to one",
+        help="the last file that the other tool's history covers, if they don't match one to one",
     )
     parser.add_argument("--table", metavar="NAME", help="the other tool's table, where there are several")
     parser.add_argument(
@@ -89,7 +90,7 @@ def _adopt_parser() -> argparse.ArgumentParser:
         dest="from_folder",
         metavar="FOLDER",
         type=Path,
-        help="lay out the other tool's files first, as `import FOLDER --yes` does",
+        help="import the other tool's files first, as `import FOLDER --yes` does",
     )
     return parser
 
@@ -97,13 +98,12 @@ def _adopt_parser() -> argparse.ArgumentParser:
 def _baseline_parser() -> argparse.ArgumentParser:
     parser = options.make_parser(
         "baseline",
-        "Takes over a database that was made by hand or by a dump: proves that the files up to VERSION make what is in "
-        "the database, and records them as applied. Nothing is run. What differs is listed and must be accepted by "
-        "name. Shows what it will record and asks; --confirm NEWEST answers.",
+        "Takes over a database that was made by hand or from a dump: like `adopt`, with the files up to VERSION. Each "
+        "difference must be accepted by name.",
         "baseline 001 --accept public.old_orders --env dev",
         "baseline 001 --database-url postgresql://app:secret@localhost/shop",
     )
-    parser.add_argument("target", metavar="VERSION", help="the last migration that is applied already, such as 001")
+    parser.add_argument("target", metavar="VERSION", help="the last migration that is already applied, such as 001")
     return parser
 
 
@@ -123,10 +123,10 @@ def _directly(arguments: argparse.Namespace, execution: str, wanted: Wanted) -> 
 
 def _remotely(arguments: argparse.Namespace, execution: str, wanted: Wanted) -> Mapping[str, Any]:
     """Through the environment's state machine. Without a confirmation its answer is what it would record."""
-    from aurora_migrations.cli.remote.client import check_numbers, execute_in
+    from aurora_migrations.cli.remote.client import execute_in
     from aurora_migrations.cli.remote.environment import open_environment
 
-    check_numbers({"target": wanted.target, "confirm": arguments.confirm})
+    options.check_numbers(arguments, "confirm")
     asked = {"action": wanted.verb, "target": wanted.target, "table": wanted.table, "accept": [*wanted.accept] or None}
     display = choose_display(arguments.output)
     with open_environment(arguments) as environment:

@@ -44,9 +44,8 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "import",
-        "Writes another tool's migrations as files of this one: with new names, and with separate files to apply and "
-        "to undo. Shows what it will write, and asks first unless --yes is given. The other tool's folder stays as it "
-        "is, nothing is overwritten, and no SQL is edited: files are only split at their tool's own markers.",
+        "Writes another tool's migrations as files of this one, renamed, and split at that tool's markers into files "
+        "to apply and to undo. Edits no SQL, overwrites nothing. Asks first.",
         "import db/migrations --migrations migrations",
         "import prisma/migrations --tool prisma --yes",
     )
@@ -54,7 +53,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--tool", metavar="NAME", choices=TOOLS, help=f"the tool, if the files don't show which: {', '.join(TOOLS)}"
     )
-    parser.add_argument("--yes", action="store_true", help="write the files without asking")
+    parser.add_argument("--yes", action="store_true", help="don't ask")
     return parser.parse_args(argv)
 
 

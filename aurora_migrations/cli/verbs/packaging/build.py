@@ -33,14 +33,14 @@ ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "build",
-        "Builds the package that runs in Lambda: the code, its locked dependencies for Lambda's Linux, the migrations "
-        "with their manifest, and the certificates of AWS's databases. Then checks that it is complete, of the right "
-        "versions and processor, with nothing else in it. Needs no Docker and no AWS account, and the network only the "
-        "first time. `cdk deploy` builds the same package.",
+        "Builds the package that runs in Lambda, as `cdk deploy` does, and checks that nothing is missing, wrong or "
+        "superfluous. Needs no Docker, no AWS account, and the network only the first time.",
         "build --migrations migrations",
     )
     options.add_replay(parser)
-    parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
+    parser.add_argument(
+        "--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (default: arm64)"
+    )
     arguments = parser.parse_args(argv)
     started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
     target = project.cache() / "lambda"

@@ -28,8 +28,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "synth",
-        "Writes each environment's CloudFormation template, and the package of the functions as a zip file: for SAM, "
-        "Terraform or plain CloudFormation. Reads cdk.json as `npx aws-cdk@2 synth` does. Needs no AWS account.",
+        "Writes each environment's CloudFormation template, and the functions' package as a zip file, for SAM, "
+        "Terraform or plain CloudFormation. Reads cdk.json. Needs no AWS account.",
         "synth --environment prod",
     )
     parser.add_argument("--environment", metavar="NAME", help="only this environment of cdk.json (default: all)")
