@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from aurora_migrations.engine.postgres.session import Session
 
 _SHOWN = 10  # rows in a message
 _LONGEST = 100  # characters of a row in it
+_CLOSING = 2.0  # seconds that the server may take to end a session which was just closed, and to release its locks
 # The tables of a database with their columns, each with its schema; names as they are, and quoted.
 _TABLES = """
     SELECT n.nspname, c.relname, quote_ident(n.nspname), quote_ident(c.relname), quote_ident(c.relname || '_lock'),
@@ -179,7 +181,11 @@ def _check_not_running(session: Session, history: ForeignHistory) -> None:
     if tool.lock is None:
         return
     key = tool.lock(session.server.database, place.schema, place.name)
-    if session.query("SELECT pg_try_advisory_lock($1::bigint)", key) != [("t",)]:
+    deadline = time.monotonic() + _CLOSING
+    while session.query("SELECT pg_try_advisory_lock($1::bigint)", key) != [("t",)]:
+        if time.monotonic() < deadline:
+            session.pause(0.1, "waiting for another tool's lock")
+            continue
         raise AnotherRunInProgress(
             f"{tool.name} is at work: another session holds its lock.",
             cause=f"A run of {tool.name} is changing this database.",
