@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.files import write_files
+from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.cli.main import main
 from aurora_migrations.embedded.server import Server
 from benchmarks.stall.prefixes import Unavailable

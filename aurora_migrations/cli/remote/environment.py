@@ -27,7 +27,7 @@ from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
 from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.engine.errors import NextCommand
-from aurora_migrations.engine.steps.execution import ADOPTIONS, CHANGES, console
+from aurora_migrations.engine.steps.execution import console, is_change
 
 # Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
@@ -66,12 +66,6 @@ class Execution:
         if not {"status", "migration", "message"} <= output.keys():
             raise errors.contract_broken(self.name, "its answer isn't one of this product's")
         return output
-
-
-def is_change(asked: Mapping[str, Any]) -> bool:
-    """Whether an input starts a run (as it does without an action) or another change; all else is read-only."""
-    action = asked.get("action") or CHANGES[0]
-    return action in CHANGES and (action not in ADOPTIONS or bool(asked.get("confirm")))
 
 
 def iso(moment: datetime) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.files import write_files
+from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.adoption.recognition import recognize
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import (
