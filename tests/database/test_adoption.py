@@ -126,6 +126,20 @@ def test_a_table_that_no_file_makes_is_one_difference(shop: Migrations, database
     )
 
 
+def test_the_schema_of_the_roles_search_path_stands_for_public(database: Database, migrations: Migrations) -> None:
+    """Where the files name no schema, they make things where the role's search_path says."""
+    sql = SCHEMA.partition("CREATE VIEW")[0]  # a view's query is a hash, which holds the schema
+    database.execute(f"CREATE SCHEMA shop; ALTER DATABASE {database.name} SET search_path = shop")
+    database.execute(f"SET search_path = shop; {sql}")
+    migrations.write("001_shop.sql", sql)
+    database.execute("CREATE TABLE public.old (id int); CREATE INDEX i ON shop.orders (id)")
+    with pytest.raises(InvalidInput) as caught:
+        take_over("baseline", database, migrations)
+    assert names(caught.value) == ["public.old", "shop.orders"]
+    database.execute("DROP TABLE public.old; DROP INDEX shop.i")
+    assert take_over("baseline", database, migrations).notices == ()
+
+
 def test_only_what_was_seen_is_recorded(shop: Migrations, database: Database) -> None:
     with pytest.raises(InvalidInput) as caught:
         take_over("baseline", database, shop, confirm="002")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from aurora_migrations.engine.adoption.histories import ForeignHistory, Row
 from aurora_migrations.engine.catalog.change import fold
+from aurora_migrations.engine.catalog.compare import moved
 from aurora_migrations.engine.catalog.facts import Facts, Key, container, same
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.migrations import Migration
@@ -40,6 +41,7 @@ class Difference:
     what: str  # such as `column public.orders.total`
     expected: str | None  # its definition; None: there should be none
     found: str | None
+    key: Key | None = None  # of the object; a file has none
 
     def __str__(self) -> str:
         if self.found is None:
@@ -79,14 +81,20 @@ def expectations_of(source: Source) -> Expect:
     return expect
 
 
-def compare(expected: Expected, found: Facts, major: int, history: ForeignHistory | None) -> list[Difference]:
+def compare(
+    expected: Expected, found: Facts, major: int, history: ForeignHistory | None, schema: str = "public"
+) -> list[Difference]:
     """Every object that differs, by name. A table's columns, constraints and indexes are left out where the whole table
-    is missing, or is one that no file makes. `major` is the server's version."""
+    is missing, or is one that no file makes. `major` is the server's version; `schema` is where the database's own
+    names without a schema are, see `moved`."""
     known = {key: value for key, value in expected.facts.items() if key not in _ALWAYS}
     there = {key: value for key, value in found.items() if key not in _ALWAYS}
+    elsewhere = moved(there, schema)
+    there |= {key: text for key, text in elsewhere.items() if key in known and key not in there}
+    ours = {key for key, text in found.items() if any(other in known for other in moved({key: text}, schema))}
     different = {
         key: (known.get(key), there.get(key))
-        for key in sorted({*known, *there})
+        for key in sorted({*known, *there} - (ours - known.keys()) - {("schema", schema)})
         if key not in known or key not in there or not same(known[key], there[key], expected.major == major)
     }
     owners = {key: _owner(key, before or after or "") for key, (before, after) in different.items()}
@@ -108,7 +116,7 @@ def _of_facts(
     for key, (before, after) in different.items():
         if owners[key] in whole and key[0] not in _TABLES:
             continue
-        yield Difference(owners[key], " ".join(key), before, after)
+        yield Difference(owners[key], " ".join(key), before, after, key)
 
 
 def of_checksums(wrong: Iterable[tuple[Migration, Row]], tool: str) -> list[Difference]:
