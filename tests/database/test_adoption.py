@@ -14,6 +14,7 @@ from aurora_migrations.replay.expectations import expect_by_replay
 from tests.database.helpers import applied, apply, holding, request, roll_back
 from tests.servers import Database, Migrations, Roles
 
+pytestmark = pytest.mark.usefixtures("replays")
 SCHEMA = """
 CREATE TYPE state AS ENUM ('new', 'paid');
 CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state state NOT NULL DEFAULT 'new',

@@ -14,6 +14,7 @@ from aurora_migrations.replay.history import replay
 from tests.database.helpers import applied
 from tests.functions.helpers import Machine
 
+pytestmark = pytest.mark.usefixtures("replays")
 DBMATE = "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY); "
 ADOPT, CONFIRMED = {"action": "adopt"}, {"action": "adopt", "confirm": "2"}
 
