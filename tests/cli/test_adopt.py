@@ -51,6 +51,17 @@ def test_adopt_shows_what_it_would_record_and_asks(
     answer = on("adopt")
     assert (answer.code, answer.out.splitlines()[-1]) == (0, "Nothing to record: every migration is applied already")
     assert on("run").out == "Nothing to do: every migration is applied\n"
+    shop.write("003_more.sql", "SELECT 1;")
+    rows = [line.split() for line in on("list").out.splitlines()]
+    assert rows[0] == ["State", "Applied", "at", "By", "Migration"]
+    assert [(row[0], row[-2:]) for row in rows[1:]] == [
+        ("applied", ["dbmate", "001_users.sql"]),
+        ("applied", ["dbmate", "002_orders.sql"]),
+        ("pending", ["pending", "003_more.sql"]),
+    ]
+    assert "Adopted    2 of dbmate\n" in on("status").out
+    fits("status", on("status", "--output", "json").json)
+    fits("list", on("list", "--output", "json").json)
 
 
 def test_without_a_terminal_the_number_must_be_given(
