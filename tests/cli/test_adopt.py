@@ -59,7 +59,7 @@ def test_adopt_shows_what_it_would_record_and_asks(
         ("applied", ["dbmate", "002_orders.sql"]),
         ("pending", ["pending", "003_more.sql"]),
     ]
-    assert "Adopted    2 of dbmate\n" in on("status").out
+    assert "Adopted    2 (dbmate)\n" in on("status").out
     fits("status", on("status", "--output", "json").json)
     fits("list", on("list", "--output", "json").json)
 

@@ -114,9 +114,9 @@ def test_what_has_changed_since_can_be_accepted_later(shop: Machine) -> None:
     shop.database.execute("ALTER TABLE users ALTER id TYPE bigint")
     shop.refused("verify", VerificationFailed, {"action": "verify"})
     later = {"action": "baseline", "target": "2", "accept": ["public.users", "public.schema_migrations"]}
-    assert shop.run(later)["message"] == "To record: 2 accepted differences"
+    assert shop.run(later)["message"] == "To record as accepted: 2 differences"
     shop.execution = "later"
-    assert shop.run({**later, "confirm": "2"})["message"] == "Recorded 2 accepted differences"
+    assert shop.run({**later, "confirm": "2"})["message"] == "Recorded as accepted: 2 differences"
     assert shop.run({"action": "verify"})["verified"]["catalogue"]["accepted_count"] == 2
     shop.database.execute("ALTER TABLE users ALTER id TYPE int; DROP TABLE schema_migrations")
     shop.execution = "last"

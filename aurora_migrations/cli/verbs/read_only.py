@@ -237,7 +237,7 @@ def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
     applied = sum(count for state, count in counts.items() if state not in _NOT_IN)
     yield "Applied", f"{applied}, the newest {newest['name']} at {newest['applied_at']}" if newest else "0"
     if origins := data.get("origins"):
-        yield "Adopted", ", ".join(f"{count} of {origin}" for origin, count in origins.items())
+        yield "Adopted", ", ".join(f"{count} ({origin})" for origin, count in origins.items())
     yield "Pending", f"{counts['pending']}, the next {pending[0]}" if pending else "0"
     if data["ahead"]:
         yield "Ahead", f"{', '.join(data['ahead'])} applied, but not in this folder: is it an older one?"

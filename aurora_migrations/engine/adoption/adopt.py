@@ -77,26 +77,25 @@ class Adoption:
         """What there is to record, in a sentence."""
         count, first = len(self.migrations), self.migrations[0].label if self.migrations else ""
         if not count:
-            return f"To record: {self._accepted}" if self.has_news and self.differences else _NOTHING
+            return f"To record as accepted: {self._count}" if self.has_news and self.differences else _NOTHING
         which = f"{count} migrations, {first} to {self.newest.label}" if count > 1 else f"migration {first}"
         source = f", from {self.history.source} ({self.origin})" if self.history else ""
-        differing = len({difference.name for difference in self.differences})
-        return f"To record as applied: {which}{source}; {differing or 'no'} difference{'' if differing == 1 else 's'}"
+        return f"To record as applied: {which}{source}; {self._count}"
 
     @property
     def done(self) -> str:
         """What was recorded, in a sentence."""
         labels = [migration.label for migration in self.migrations]
         if not labels:
-            return f"Recorded {self._accepted}" if self.has_news and self.differences else _NOTHING
+            return f"Recorded as accepted: {self._count}" if self.has_news and self.differences else _NOTHING
         whence = f" by {self.origin}" if self.history else ""
         span = labels[0] if len(labels) == 1 else f"{labels[0]} to {labels[-1]}"
         return f"Recorded {len(labels)} migration{'' if len(labels) == 1 else 's'} as applied{whence}: {span}"
 
     @property
-    def _accepted(self) -> str:
+    def _count(self) -> str:
         count = len({difference.name for difference in self.differences})
-        return f"{count} accepted difference{'' if count == 1 else 's'}"
+        return f"{count or 'no'} difference{'' if count == 1 else 's'}"
 
     def to_dict(self) -> dict[str, object]:
         """It as JSON-able data."""
