@@ -101,6 +101,7 @@ class Migrations(Construct):
     def grant_start(self, grantee: iam.IGrantable) -> iam.Grant:
         """Lets someone start executions, read how they went, and stop them."""
         self.state_machine.grant_read(grantee)
+        self.state_machine.grant(grantee, "states:ListTagsForResource")  # by which `--env` finds the stack
         self.state_machine.grant_execution(grantee, "states:DescribeExecution", "states:StopExecution")
         return self.state_machine.grant_start_execution(grantee)
 

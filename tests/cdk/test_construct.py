@@ -244,7 +244,8 @@ def test_tags_boundaries_and_removal_policies_of_the_cdk_reach_what_is_in_it(pla
 def test_who_may_start_may_read_how_it_went_and_stop_it(shop: Template) -> None:
     (role,) = [each for each in shop.of("IAM::Role") if each.id.startswith("Starter")]
     actions = {action for each in shop.statements(role.id) for action in each["Action"]}
-    assert {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"} <= actions
+    needed = ("StartExecution", "DescribeExecution", "GetExecutionHistory", "ListTagsForResource", "StopExecution")
+    assert {f"states:{action}" for action in needed} <= actions
 
 
 @pytest.mark.parametrize("name", ["shop", "staged", "plain"])

@@ -39,6 +39,7 @@ _NO_CONFIGURATION: dict[str, tuple[None, None, str | None, None]] = {
     "credentials_file": (None, None, os.devnull, None),
 }
 _STACKS = Names("").stack
+_DENIED = "If the construct is in another stack, this role needs states:ListTagsForResource to find it."
 _NAMED = 10
 _PAGE = 1_000  # the most that one call returns: `status --watch` starts 240 executions an hour
 RUNNING = "RUNNING"
@@ -131,28 +132,31 @@ class Environment:
             except ClientError as error:
                 if "does not exist" not in str(error):
                     raise
-                if tag := self._read_tag():
+                tag, denied = self._read_tag()
+                if tag:
                     stack, _, prefix = tag.partition("/")
                     return self._describe(stack), prefix
                 others = self._others()
                 there = f"There: {', '.join(others[:_NAMED])}." if others else "There are no environments."
                 missing = f"There is no stack {usual} in account {self.identity[0]}, region {self.region}. {there}"
-                raise errors.StackNotFound(missing, environments=others) from error
+                solution = f"{errors.StackNotFound.solution} {_DENIED}" if denied else None
+                raise errors.StackNotFound(missing, solution=solution, environments=others) from error
 
     def _describe(self, stack: str) -> dict[str, Any]:
         found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return found
 
-    def _read_tag(self) -> str | None:
-        """The tag of the state machine of this name; None if there is none, or the caller may not read it."""
+    def _read_tag(self) -> tuple[str | None, bool]:
+        """The tag of the state machine of this name, if there is one; and whether the caller may not read it."""
         partition = self.session.get_partition_for_region(self.region)
         place = f"arn:{partition}:states:{self.region}:{self.identity[0]}"
-        with contextlib.suppress(ClientError):
+        try:
             tags = self.client("stepfunctions").list_tags_for_resource(
                 resourceArn=f"{place}:stateMachine:{Names(self.name).of()}"
             )["tags"]
-            return next((str(tag["value"]) for tag in tags if tag["key"] == STACK_TAG), None)
-        return None
+        except ClientError as error:
+            return None, error.response.get("Error", {}).get("Code") == "AccessDeniedException"
+        return next((str(tag["value"]) for tag in tags if tag["key"] == STACK_TAG), None), False
 
     @cached_property
     def outputs(self) -> dict[str, str]:
