@@ -147,6 +147,21 @@ def test_only_what_was_seen_is_recorded(shop: Migrations, database: Database) ->
     assert caught.value.message == "The confirmation is '002', but the newest migration to record is 001_shop.sql."
 
 
+def test_an_older_file_that_was_applied_by_hand_is_confirmed_by_its_own_number(
+    shop: Migrations, database: Database
+) -> None:
+    take_over("baseline", database, shop)
+    shop.write("003_third.sql", "CREATE TABLE third (id int);")
+    apply(database, shop)
+    shop.write("002_second.sql", "CREATE TABLE second (id int);")
+    database.execute("CREATE TABLE second (id int)")
+    with pytest.raises(InvalidInput, match=r"'003', but the newest migration to record is 002_second\.sql\.$"):
+        take_over("baseline", database, shop, "003", target="2")
+    found = take_over("baseline", database, shop, "002", target="2")
+    assert (found.message, found.migration) == ("Recorded 1 migration as applied: 002", "002")
+    assert apply(database, shop).message == "Nothing to do: every migration is applied"
+
+
 def test_a_database_without_a_foreign_history_isnt_adopted(shop: Migrations, database: Database) -> None:
     with pytest.raises(InvalidInput) as caught:
         take_over("adopt", database, shop)

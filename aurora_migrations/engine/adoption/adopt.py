@@ -69,8 +69,8 @@ class Adoption:
 
     @property
     def newest(self) -> Migration:
-        """The last file that is applied; its number confirms the adoption."""
-        return self.covered[-1]
+        """The last file to record, or else the last that is applied; its number confirms the adoption."""
+        return (self.migrations or self.covered)[-1]
 
     @property
     def message(self) -> str:
@@ -163,7 +163,7 @@ def check_adoption(adoption: Adoption, confirm: str) -> None:
             f"The confirmation is {confirm[:40]!r}, but the newest migration to record is {newest.name}.",
             cause="The number is wrong, or another migration has been applied since.",
             solution=f"Look at what is to be recorded, then confirm {newest.label}.",
-            next_command=_next_command(wanted),
+            next_command=proof.again(wanted.verb, wanted.target, wanted.accept),
         )
     proof.check_accepted(adoption.differences, wanted.accept, wanted.verb, wanted.target)
 
@@ -335,8 +335,3 @@ def _not_recorded(error: BatchError, history: ForeignHistory | None) -> Migrator
             "is needed only to lock the table, and can be revoked afterwards."
         )
     return named.but(state=_FATE) if named.retryable else named
-
-
-def _next_command(wanted: Wanted) -> NextCommand:
-    accepting = (word for name in wanted.accept for word in ("--accept", name))
-    return NextCommand(wanted.verb, (*([wanted.target] if wanted.target else []), *accepting))

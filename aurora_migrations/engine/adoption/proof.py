@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -147,7 +148,7 @@ def check_accepted(differences: Sequence[Difference], accepted: Sequence[str], v
             solution="Accept only names that are listed: a table, a view or a function with its schema, or a file."
             if names
             else "Nothing differs: accept nothing.",
-            next_command=_again(verb, target, names),
+            next_command=again(verb, target, names),
         )
     left = [name for name in names if name not in accepted]
     if left:
@@ -158,13 +159,14 @@ def check_accepted(differences: Sequence[Difference], accepted: Sequence[str], v
             cause="Something was changed by hand, a file was changed after it had run, or a file is missing.",
             solution="Mend the files or the database, so that both are the same. Or accept each difference by its "
             f"name: {', '.join(left[:_SHOWN])}{', ...' if len(left) > _SHOWN else ''}.",
-            next_command=_again(verb, target, left if len(left) <= _SHOWN else left[:1]),
+            next_command=again(verb, target, left if len(left) <= _SHOWN else left[:1]),
             differences=[difference.to_dict() for difference in differences][:50],
         )
 
 
-def _again(verb: str, target: str | None, names: Sequence[str]) -> NextCommand:
-    accepting = (word for name in names for word in ("--accept", f"'{name}'" if '"' in name or "(" in name else name))
+def again(verb: str, target: str | None, names: Sequence[str]) -> NextCommand:
+    """The command with these names accepted."""
+    accepting = (word for name in names for word in ("--accept", shlex.quote(name)))
     return NextCommand(verb, (*([target] if target else []), *accepting))
 
 
