@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-TOGETHER = ("tests/workflow", "tests/cdk")  # folders whose files share what takes long to make
+TOGETHER = ("tests/workflow", "tests/cdk", "tests/wheel")  # folders whose files share what takes long to make
 CLOUDS_OF_THEIR_OWN = ("test_terminal.py", "test_pages.py")  # of tests/workflow: they type commands
 
 
