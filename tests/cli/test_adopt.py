@@ -112,10 +112,14 @@ def test_adopt_lays_out_the_other_tools_files_first(on: Call, here: Migrations, 
     (folder / "001_users.sql").write_text(up_and_down)
     (folder / "readme.txt").write_text("Ours")
     database.execute(f"{DBMATE}; INSERT INTO schema_migrations VALUES ('001'); CREATE TABLE users (id int)")
-    answer = on("adopt", "--from", "db", "--confirm", "1")
-    assert answer.code == 0, answer.err
+    answer = on("adopt", "--from", "db", "--confirm", "2")
+    assert answer.code == 2
     assert "Wrote 2 files to migrations, from dbmate's in db.\n  left out: readme.txt: not a migration\n" in answer.err
     assert sorted(path.name for path in here.dir.iterdir()) == ["001_users.down.sql", "001_users.sql"]
+    again = on("adopt", "--from", "db", "--confirm", "1")
+    assert again.code == 0, again.err
+    assert "Wrote 0 files to migrations" in again.err
+    here.write("001_users.sql", "SELECT 1;")
     assert "can't be written" in on("adopt", "--from", "db", "--confirm", "1").err, "nothing is overwritten"
 
 
