@@ -119,12 +119,13 @@ class Migrations(Construct):
 
     def _refuse_a_second_one_of_this_name(self, settings: Environment) -> None:
         """CloudFormation would refuse it too, but in the middle of a deployment. Where it isn't known yet which account
-        a stack goes to, it is left to that."""
+        a stack goes to, other stacks are left to that."""
         stack = cdk.Stack.of(self)
-        if cdk.Token.is_unresolved(stack.account) or cdk.Token.is_unresolved(stack.region):
-            return
+        where = stack.account, stack.region
+        if any(map(cdk.Token.is_unresolved, where)):
+            where = _outermost(stack).node.path, ""
         names = _NAMES.setdefault(self.node.root, {})
-        first = names.setdefault((stack.account, stack.region, settings.name), self.node.path)
+        first = names.setdefault((*where, settings.name), self.node.path)
         if first != self.node.path:
             same = f"{first} has the same name, account and region"
             raise SettingsError(f"AuroraMigrations {self.node.path}: `environment` can't be {settings.name!r}: {same}.")

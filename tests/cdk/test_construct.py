@@ -458,6 +458,19 @@ def test_two_of_one_name_in_an_account_are_refused_at_synthesis(folder: Path) ->
     )
 
 
+def test_two_of_one_name_in_a_stack_are_refused_wherever_that_goes(folder: Path) -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    import aws_cdk as cdk  # isort: skip
+
+    app = cdk.App(context={"aws:cdk:bundling-stacks": []})
+    for name in ("One", "Two"):  # maybe of two accounts
+        stack = cdk.Stack(app, name)
+        AuroraMigrations(stack, "Migrations", migrations=folder, environment="dev", **PLAIN)
+    with pytest.raises(SettingsError, match="`environment` can't be 'dev': Two/Migrations has the same name, account"):
+        AuroraMigrations(stack, "Others", migrations=folder, environment="dev", **PLAIN)
+
+
 def test_a_name_made_of_a_stacks_can_be_part_of_others() -> None:
     assert name_of("ShopProd") == "shop-prod"
     assert name_of("9-lives") == "m-9-lives"
