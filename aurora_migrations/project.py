@@ -50,6 +50,15 @@ def local() -> Path:
     return (Path(named) if named else root() / ".local").absolute()
 
 
+def make(folder: Path) -> None:
+    """Makes a folder, mostly in `local()`. Git ignores that, if it wasn't there before."""
+    ours = local()
+    is_new = not ours.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_new and folder.is_relative_to(ours):
+        (ours / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
 def cache() -> Path:
     """The folder of everything that is made again if it is gone: downloaded wheels, templates, packages."""
     return PACKAGE.parent / "build" if IS_CHECKOUT else local() / "cache"

@@ -28,7 +28,7 @@ from aurora_migrations.engine.errors import (
     VerificationFailed,
 )
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.execution import KEYS, console, initiator
+from aurora_migrations.engine.steps.execution import KEYS, console, initiator, is_change
 from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, numbered, quoted, wrapped
 
 LIMIT = 5_500  # bytes that a text takes as JSON
@@ -217,7 +217,7 @@ def is_deployed(error: MigratorError, run: Run) -> bool:
 
 def is_seen_by_initiator(error: MigratorError, run: Run) -> bool:
     """Whether no mail is needed: the person at the terminal sees that a read-only command failed or was mistyped."""
-    reads_only = run.key("action") not in _NOUNS
+    reads_only = not is_change({key: run.key(key) for key in ("action", "confirm")})
     return run.key("trigger") == "cli" and (reads_only or isinstance(error, InvalidInput))
 
 

@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-TOGETHER = ("tests/workflow", "tests/cdk")  # folders whose files share what takes long to make
+TOGETHER = ("tests/workflow", "tests/cdk", "tests/wheel")  # folders whose files share what takes long to make
 CLOUDS_OF_THEIR_OWN = ("test_terminal.py", "test_pages.py")  # of tests/workflow: they type commands
 
 
@@ -170,6 +170,27 @@ def standby() -> Iterator[StartServer]:
             return stack.enter_context(servers.standby_of(primary, settings))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def replay_folder() -> Iterator[Path]:
+    """The folder in which tests' replays keep their server; the server runs until the last of them."""
+    from aurora_migrations.replay import server as servers_of_replays
+
+    with servers.folder() as path, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(project.LOCAL_VARIABLE, str(path))
+        servers_of_replays.folder().mkdir()
+        with servers_of_replays._started(servers_of_replays.folder() / "postgres-18") as running:
+            yield path
+            running.stop("immediate")
+            servers.remove(running.data)
+
+
+@pytest.fixture
+def replays(replay_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories are replayed in this test, on a server that other such tests share."""
+    monkeypatch.setenv(project.LOCAL_VARIABLE, str(replay_folder))
+    monkeypatch.setenv(project.REPLAY_VARIABLE, "on")
 
 
 @pytest.fixture

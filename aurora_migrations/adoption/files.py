@@ -1,8 +1,8 @@
-"""What is in a folder of another tool, and how one of its migrations is written here."""
+"""What is in a folder of another tool, and how its migrations, and all others, are written here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,6 +72,27 @@ def read(path: Path) -> str:
         raise invalid_files(
             replace(problem, file=f"{path.parent.name}/{path.name}") for problem in error.problems
         ) from error
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Writes all files or none, over nothing that is there; returns their paths."""
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            # A terminal may have given a description that isn't UTF-8.
+            with (folder / name).open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                written.append(folder / name)
+                file.write(text)
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise InvalidInput(
+            f"{error.filename or folder} can't be written: {error.strerror}.",
+            cause="The file is there already, its name is too long, or the folder may not be written to.",
+            solution="Look at what is there; nothing was overwritten, and nothing was written.",
+        ) from error
+    return written
 
 
 def relative(folder: Path, path: Path) -> str:

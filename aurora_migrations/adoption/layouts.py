@@ -72,26 +72,6 @@ def lay_out(folder: Path, tool: str) -> Layout:
     return Layout(tool, tuple(migrations), tuple(left_out))
 
 
-def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Writes all files or none, over nothing that is there; returns their paths."""
-    written: list[Path] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with (folder / name).open("x", encoding="utf-8", newline="\n") as file:
-                written.append(folder / name)
-                file.write(text)
-    except OSError as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise InvalidInput(
-            f"{error.filename or folder} can't be written: {error.strerror}.",
-            cause="The file is there already, its name is too long, or the folder may not be written to.",
-            solution="Look at what is there; nothing was overwritten, and nothing was written.",
-        ) from error
-    return written
-
-
 def _imported(folder: Path, how: Tool, found: Found, version: str) -> Imported:
     description = re.sub(r"[^\w-]+", "_", found.name).strip("_-") or "unnamed"
     stem = f"{version}_{description}"

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from aurora_migrations.cdk.config import Environment, SettingsError, read_environments
     from aurora_migrations.cdk.construct import AuroraMigrations
     from aurora_migrations.cdk.functions import bundled
+    from aurora_migrations.cdk.package import PackagingError
     from aurora_migrations.cdk.stack import MigrationsStack, add_stacks
 
 __all__ = [
     "AuroraMigrations",
     "Environment",
     "MigrationsStack",
+    "PackagingError",
     "SettingsError",
     "add_stacks",
     "bundled",
@@ -47,6 +49,7 @@ __all__ = [
 _ELSEWHERE = {
     "AuroraMigrations": "construct",
     "MigrationsStack": "stack",
+    "PackagingError": "package",
     "add_stacks": "stack",
     "bundled": "functions",
     "synthesize": "app",

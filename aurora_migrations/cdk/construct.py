@@ -31,11 +31,12 @@ from aurora_migrations.cdk import compliance
 from aurora_migrations.cdk.alerts import Alerts, make_key
 from aurora_migrations.cdk.config import DEPLOY, NAME, STACK, Environment, SettingsError
 from aurora_migrations.cdk.config_fields import Deployed, describe_mistakes
-from aurora_migrations.cdk.functions import Functions, Package, bundled
+from aurora_migrations.cdk.functions import Functions, Package, bundled, packaging_errors
 from aurora_migrations.cdk.machines.gate import Gate
 from aurora_migrations.cdk.machines.watchdogs import DailyCheck, Notice, Watchdogs
 from aurora_migrations.cdk.naming import STACK_TAG, name_of
 from aurora_migrations.cdk.network import Network
+from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.cdk.triggers import DeadLetters, DeployTrigger
 from aurora_migrations.cdk.workflow import Workflow
 from aurora_migrations.engine.steps.execution import ActionName
@@ -100,6 +101,7 @@ class Migrations(Construct):
     def grant_start(self, grantee: iam.IGrantable) -> iam.Grant:
         """Lets someone start executions, read how they went, and stop them."""
         self.state_machine.grant_read(grantee)
+        self.state_machine.grant(grantee, "states:ListTagsForResource")  # by which `--env` finds the stack
         self.state_machine.grant_execution(grantee, "states:DescribeExecution", "states:StopExecution")
         return self.state_machine.grant_start_execution(grantee)
 
@@ -117,12 +119,13 @@ class Migrations(Construct):
 
     def _refuse_a_second_one_of_this_name(self, settings: Environment) -> None:
         """CloudFormation would refuse it too, but in the middle of a deployment. Where it isn't known yet which account
-        a stack goes to, it is left to that."""
+        a stack goes to, other stacks are left to that."""
         stack = cdk.Stack.of(self)
-        if cdk.Token.is_unresolved(stack.account) or cdk.Token.is_unresolved(stack.region):
-            return
+        where = stack.account, stack.region
+        if any(map(cdk.Token.is_unresolved, where)):
+            where = _outermost(stack).node.path, ""
         names = _NAMES.setdefault(self.node.root, {})
-        first = names.setdefault((stack.account, stack.region, settings.name), self.node.path)
+        first = names.setdefault((*where, settings.name), self.node.path)
         if first != self.node.path:
             same = f"{first} has the same name, account and region"
             raise SettingsError(f"AuroraMigrations {self.node.path}: `environment` can't be {settings.name!r}: {same}.")
@@ -177,6 +180,7 @@ class AuroraMigrations(Migrations):
         daily_check: bool = True,
         on_verify_failure: Literal["alert", "rollback"] = "alert",
         success_mail: bool = False,
+        chat: bool = False,
         limits: Mapping[str, str] | None = None,
         log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO",
         log_retention_days: int = 90,
@@ -199,15 +203,21 @@ class AuroraMigrations(Migrations):
             environment, project: the name in mails, in `--env` and in the names of resources is PROJECT-ENVIRONMENT;
                 by default it is made of the stack's name and, if it isn't `Migrations`, the construct's id.
             deployment: `starts` a run after the deployment, or `waits` for it and fails if it does.
-            watch_stacks, allowed_actions, hazards, daily_check, on_verify_failure, success_mail, limits, log_level,
-                log_retention_days: as in cdk.json: docs/reference/settings.md.
+            watch_stacks, allowed_actions, hazards, daily_check, on_verify_failure, success_mail, chat, limits,
+                log_level, log_retention_days: as in cdk.json: docs/reference/settings.md.
             package: what runs in Lambda, if it isn't built from the folder.
 
         Raises:
             SettingsError: mistakes in the properties, one a line.
+            PackagingError: the package can't be built, such as of a migration that can't be read.
         """
         stack = cdk.Stack.of(scope)
         where = f"AuroraMigrations {scope.node.path}/{id}"
+        if cluster is not None:
+            _check_cluster(cluster, where)
+        if project is not None and environment is None:
+            both = "the name is PROJECT-ENVIRONMENT, or without both made of the stack's"
+            raise SettingsError(f"{where}: `project` is given without `environment`: {both}.")
         if package is None and not Path(migrations).is_dir():
             raise SettingsError(f"{where}: `migrations` must be a folder, and {str(migrations)!r} is none.")
         if environment is None and cdk.Token.is_unresolved(stack.stack_name):
@@ -232,18 +242,26 @@ class AuroraMigrations(Migrations):
             "daily_check": daily_check,
             "on_verify_failure": on_verify_failure,
             "success_mail": success_mail,
+            "chat": chat,
             "limits": limits or {},
             "deployment": deployment,
             "log_level": log_level,
             "log_retention_days": log_retention_days,
             **({} if allowed_actions is None else {"allowed_actions": allowed_actions}),
+            **({} if cdk.Token.is_unresolved(stack.region) else {"region": stack.region}),
         }
         try:
             settings = Environment.model_validate(given)
         except ValidationError as error:
             lines = describe_mistakes(error, Environment, "", where)
             raise SettingsError("\n".join(map(_with_property, lines))) from None
-        super().__init__(scope, id, settings, package or bundled(Path(migrations)))
+        known = len(packaging_errors)
+        try:
+            super().__init__(scope, id, settings, package or bundled(Path(migrations)))
+        except RuntimeError:  # the CDK's, with pages of its own frames
+            if len(packaging_errors) == known:
+                raise
+            raise PackagingError(f"{where}: {packaging_errors[-1]}") from None
         if self.gate is not None and cluster is not None:  # its instances too, where it is made in the same app
             self.gate.node.add_dependency(cluster)
 
@@ -252,8 +270,7 @@ def _with_property(line: str) -> str:
     """The line of a mistake, with the property's name for the key's."""
     line = line.replace(": ``", ": `environment`", 1)  # what isn't about a key
     for key, name in _PROPERTIES.items():
-        if f": `{key}" in line:
-            return line.replace(f": `{key}", f": `{name}", 1)
+        line = line.replace(f" `{key}", f" `{name}")
     return line
 
 
@@ -263,6 +280,17 @@ def _outermost(stack: cdk.Stack) -> cdk.Stack:
 
 
 # ---- from constructs of the CDK to values of the settings -----------------------------------------------------------
+
+
+def _check_cluster(cluster: Any, where: str) -> None:
+    """Refuses what isn't an Aurora PostgreSQL cluster."""
+    if not hasattr(type(cluster), "cluster_endpoint"):
+        instead = "for another server, give `host`, `secret`, `security_group` and `vpc`"
+        found = repr(cluster) if isinstance(cluster, str) else f"a {type(cluster).__name__}"
+        raise SettingsError(f"{where}: `cluster` must be an rds.IDatabaseCluster, not {found}; {instead}.")
+    engine = getattr(cluster, "engine", None)  # an imported one need not know its
+    if engine is not None and "postgres" not in engine.engine_type:
+        raise SettingsError(f"{where}: `cluster` must be of PostgreSQL, and is {engine.engine_type}.")
 
 
 def _value(given: Any) -> Any:
@@ -316,13 +344,16 @@ def _network(cluster: Any, vpc: Any, subnets: Any, group: Any, where: str) -> di
     if vpc is None:
         vpc = getattr(cluster, "vpc", None)
         subnets = getattr(cluster, "vpc_subnets", None) if subnets is None else subnets
+    if not isinstance(subnets, str) and cdk.Token.is_unresolved(subnets):
+        each = "give a list with one item for each, such as cdk.Fn.select(0, ...)"
+        raise SettingsError(f"{where}: `subnets` can't be a list that is only known at the deployment: {each}.")
     if subnets is None or isinstance(subnets, ec2.SubnetSelection):
         if isinstance(subnets, ec2.SubnetSelection) and not hasattr(vpc, "select_subnets"):
             raise SettingsError(f"{where}: `subnets` must be a list of IDs where `vpc` is one, too.")
         if hasattr(vpc, "select_subnets"):
             chosen = vpc.select_subnets(**(subnets._values if subnets is not None else {}))
             subnets = [Deployed(token=subnet) for subnet in dict.fromkeys(chosen.subnet_ids)]
-    else:
+    elif not isinstance(subnets, str):
         subnets = [_id(subnet, "subnet_id") for subnet in subnets]
     found = {
         "vpc": _id(vpc, "vpc_id"),

@@ -152,7 +152,7 @@ def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
     Raises:
         PackagingError: pip is missing, or couldn't.
     """
-    wheels.mkdir(parents=True, exist_ok=True)
+    project.make(wheels)
     found = ("--find-links", str(wheels), "--dest", str(wheels))
     _pip("download", *_wanted(architecture), *found, message=_NO_WHEELS)
 

@@ -318,6 +318,8 @@ def print_verified(verified: Mapping[str, Any]) -> None:
     catalogue = verified.get("catalogue", {})  # of an environment of an older version there is none
     if unexpected := catalogue.get("unexpected"):
         show(f"Not made by a migration: {listed(unexpected, _UNEXPECTED, catalogue['unexpected_count'])}")
+    if accepted := catalogue.get("accepted"):
+        show(f"Accepted as it is: {listed(accepted, _UNEXPECTED, catalogue['accepted_count'])}")
     for each in catalogue.get("unknown", ()):
         show(f"Not compared: what {each['file']} changes, as {each['reason']}")
 

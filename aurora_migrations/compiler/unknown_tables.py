@@ -50,6 +50,9 @@ def names_of(file: Compiled) -> Names:
     for statement in file.statements:
         if statement.kind in _CREATING or (statement.kind == "SelectStmt" and b"into" in statement.text.lower()):
             known.update(_words(statement.text))
+        if statement.kind == "AlterTableStmt":  # a constraint's index has its name, and pg_dump attaches it by that
+            constraints = [getattr(each.alter_table_cmd, "def").constraint.conname for each in statement.node.cmds]
+            known.update(filter(None, constraints))
         if statement.kind in _TABLE_OF:
             created.append(_TABLE_OF[statement.kind](statement.node).relname)
     return Names(file.script.file, frozenset(known), tuple(created), tuple(_used(file)))

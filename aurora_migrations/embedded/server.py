@@ -112,7 +112,7 @@ def start(
     """
     programs = binaries.find(bindir)
     try:
-        data.parent.mkdir(parents=True, exist_ok=True)
+        project.make(data.parent)
     except OSError as error:
         raise ServerError(
             f"The folder {data.parent} can't be made: {error.strerror}.",

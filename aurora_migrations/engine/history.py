@@ -5,6 +5,7 @@
     units      one row per committed unit of a file of several units, but the last; the next attempt resumes after them
     intents    one row per statement outside a transaction that was begun and isn't recorded as done
     origins    one row per row of another tool's history, as it was when that was adopted
+    accepted   one row per object that wasn't as the files make it then, and was accepted so
 
 Created and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
 
@@ -15,6 +16,7 @@ changed the history.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +27,7 @@ from aurora_migrations.engine.history_format import (
     BY_HAND,
     SCHEMA,
     SHOWN,
+    WITH_ACCEPTED,
     WITH_ORIGINS,
     WITH_STARTS,
     WITH_UNIT_ROWS,
@@ -64,13 +67,14 @@ _HASH = 'pg_catalog.hashtextextended({0} COLLATE "C", pg_catalog.hash_numeric({1
 _RECORDS = f"pg_catalog.count(*), coalesce(pg_catalog.sum({_HASH.format('sha256', 'version')}), 0)"
 _DIGITS = 249  # of a version, at most: a file's name has 255 bytes
 _COURSE = f"""
-    SELECT version, name, action, sha256 FROM (
+    SELECT id, version, name, action, sha256 FROM (
            SELECT attempt AS id, version, name, 'apply' AS action, sha256 FROM {SCHEMA}.applied
             UNION ALL
            SELECT id, version, name, action, sha256 FROM {SCHEMA}.attempts
             WHERE action = 'rollback' AND result = 'rolled back') AS changes
      ORDER BY id
 """
+_ACCEPTED = f"SELECT kind, identity, found, attempt, major FROM {SCHEMA}.accepted ORDER BY number"
 _DONE = f"""
     SELECT version, name, finished_at,
            pg_catalog.round(EXTRACT(epoch FROM finished_at - started_at) * 1000, 1)
@@ -116,9 +120,20 @@ class Applied(_Named):
 class Change:
     """An applied migration, or a completed rollback; with the hash of the migration's file at that time."""
 
+    attempt: int
     version: int
     action: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Where the database wasn't as the files make it when they were recorded without being run, by kind and identity:
+    what was there, None if nothing was."""
+
+    found: Mapping[tuple[str, str], str | None]
+    attempt: int = 0  # the newest by then
+    major: int = 0  # the server's version
 
 
 @dataclass(frozen=True)
@@ -213,7 +228,19 @@ def read_course(session: Session) -> list[Change]:
     if read_format(session) == 0:
         return []
     (rows,) = read(session, Command(_COURSE))
-    return [Change(_version_of(v, "attempts", name), str(action), str(sha)) for v, name, action, sha in rows]
+    return [
+        Change(int(str(id)), _version_of(version, "attempts", name), str(action), str(sha256))
+        for id, version, name, action, sha256 in rows
+    ]
+
+
+def read_accepted(session: Session) -> Accepted:
+    """The differences that were accepted with the newest adoption or baseline."""
+    if read_format(session) < WITH_ACCEPTED:
+        return Accepted({})
+    (rows,) = read(session, Command(_ACCEPTED))
+    found = {(str(kind), str(identity)): text for kind, identity, text, _, _ in rows}
+    return Accepted(found, int(str(rows[0][3])), int(str(rows[0][4]))) if rows else Accepted({})
 
 
 def read_attempts(session: Session, newest: int) -> list[Attempt]:

@@ -151,13 +151,31 @@ FORMATS: list[tuple[str, ...]] = [
         """,
         _grants_like_attempts("origins"),
     ),
+    (
+        # Where the database wasn't as the files make it when they were recorded without being run, and somebody has
+        # accepted that: no drift. All rows are of the newest such recording; `attempt` was the newest by then.
+        f"""
+        CREATE TABLE {SCHEMA}.accepted (
+            number       integer PRIMARY KEY,
+            kind         text NOT NULL,
+            identity     text NOT NULL,
+            expected     text,
+            found        text,
+            attempt      bigint NOT NULL,
+            major        integer NOT NULL,
+            lock_holder  integer NOT NULL,
+            accepted_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+        )
+        """,
+        _grants_like_attempts("accepted"),
+    ),
 ]
 # In one snapshot: a history that is being created is visible with its comment, or not at all.
 _RELATIONS = """
     SELECT c.relname, c.relkind, c.relpersistence, d.description
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
-     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'intents', 'origins', 'units')
+     WHERE n.nspname = $1 AND c.relname IN ('accepted', 'applied', 'attempts', 'intents', 'origins', 'units')
      ORDER BY c.relname
 """
 WITH_UNITS = 2  # since this format `attempts` has the units, in an array
@@ -165,6 +183,7 @@ WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the 
 WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
 WITH_INTENTS = 5  # since this format there are intents
 WITH_ORIGINS = 6  # since this format there are origins
+WITH_ACCEPTED = 7  # since this format there are accepted differences
 COMMENT = "aurora-migrations history, format "  # on the table `applied`, and after it the number
 BEFORE_FILES = "No file was begun; the history may have been created or upgraded."
 _FORMAT = re.compile(rf"{COMMENT}([1-9][0-9]{{0,5}})")
@@ -177,6 +196,7 @@ _MARKS = (
     "units.tokens",
     "intents.facts",
     "origins.key",
+    "accepted.identity",
 )
 _COLUMNS = """
     SELECT c.relname || '.' || a.attname

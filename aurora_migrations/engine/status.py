@@ -8,6 +8,7 @@ items were left out.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
@@ -36,7 +37,8 @@ _Item = TypeVar("_Item")
 @dataclass(frozen=True)
 class Entry:
     """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts`: of a file that is applied
-    (or rolled back) in part, how many of its units; `has_down_file`: whether the package can undo it."""
+    (or rolled back) in part, how many of its units; `has_down_file`: whether the package can undo it; `origin`: of one
+    that was recorded without being run, the tool that had applied it, or `baseline`."""
 
     migration: str
     name: str
@@ -45,6 +47,7 @@ class Entry:
     execution: str | None = None
     parts: int | None = None
     has_down_file: bool = False
+    origin: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The entry as JSON-able data."""
@@ -88,7 +91,8 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
         at, execution = (record.applied_at, record.execution) if record else (None, None)
         migration = package.by_version.get(version)
         has_down_file = migration is not None and migration.down is not None
-        return Entry(name.partition("_")[0], name, word, at, execution, parts, has_down_file)
+        origin = record.origin if record else None
+        return Entry(name.partition("_")[0], name, word, at, execution, parts, has_down_file, origin)
 
     return tuple(entry(version, name) for version, name in sorted(names.items()))
 
@@ -137,6 +141,7 @@ def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -
         "sound": not refused,
         "counts": {state: states.count(state) for state in STATES},
         "newest": applied[-1].to_dict() if applied else None,
+        "origins": dict(Counter(entry.origin for entry in overview.entries if entry.origin)),
         **{word: first([e.name for e in overview.entries if e.state == word], budget) for word in ("pending", "ahead")},
         "refused": first([entry.to_dict() for entry in refused], budget),
         "running": asdict(overview.running) if overview.running else None,

@@ -207,7 +207,7 @@ def embedded() -> Iterator[ReplayServer]:
     """
     programs = binaries.find()
     try:
-        folder().mkdir(parents=True, exist_ok=True)
+        project.make(folder())
     except OSError as error:
         raise ServerError(
             f"The folder {folder()} can't be made: {error.strerror}.",

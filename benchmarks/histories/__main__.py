@@ -23,7 +23,8 @@ from pathlib import Path
 
 import postgast
 
-from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.files import write_files
+from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.adoption.tools import TOOLS
 from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.engine import Migration, MigratorError, discover

@@ -12,7 +12,7 @@ import pytest
 from cfnlint.api import lint_file
 from cfnlint.config import ManualArgs
 
-from aurora_migrations.cdk.config import SettingsError
+from aurora_migrations.cdk.config import Database, Environment, Network, SettingsError
 from aurora_migrations.cdk.construct import Migrations
 from aurora_migrations.cdk.naming import LONGEST, PARTS, name_of
 from tests.cdk.cloud import ACCOUNT, REGION, Template
@@ -244,7 +244,8 @@ def test_tags_boundaries_and_removal_policies_of_the_cdk_reach_what_is_in_it(pla
 def test_who_may_start_may_read_how_it_went_and_stop_it(shop: Template) -> None:
     (role,) = [each for each in shop.of("IAM::Role") if each.id.startswith("Starter")]
     actions = {action for each in shop.statements(role.id) for action in each["Action"]}
-    assert {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"} <= actions
+    needed = ("StartExecution", "DescribeExecution", "GetExecutionHistory", "ListTagsForResource", "StopExecution")
+    assert {f"states:{action}" for action in needed} <= actions
 
 
 @pytest.mark.parametrize("name", ["shop", "staged", "plain"])
@@ -353,6 +354,12 @@ def test_what_an_imported_cluster_or_secret_does_not_know_must_be_given(folder: 
         ({"limits": {"lock": "2s"}}, "`limits.lock` is unknown; known keys: lock_timeout, "),
         ({"migrations": "nowhere"}, "`migrations` must be a folder, and 'nowhere' is none."),
         ({"environment": "Dev"}, "`environment` can't be an environment's name: write up to 20 "),
+        ({"project": "shop"}, "`project` is given without `environment`: the name is PROJECT-ENVIRONMENT, or "),
+        ({"subnets": PLAIN["subnets"][0]}, '`subnets` must be a list, not "subnet-0123456789abcdef0".'),
+        (
+            {"cluster": "shop"},
+            "`cluster` must be an rds.IDatabaseCluster, not 'shop'; for another server, give `host`, `secret`, ",
+        ),
         ({"environment": "dev", "project": "Shop!"}, "`environment` can't be of the project 'Shop!': write up to 15 "),
         (
             {"deployment": "waits", "limits": {"run_timeout": "2h"}},
@@ -374,6 +381,65 @@ def test_a_mistake_is_told_as_in_cdk_json_by_the_propertys_name(
     assert len(found.splitlines()) == 1
 
 
+def test_a_cluster_must_be_one_of_aurora_postgresql(folder: Path) -> None:
+    import aws_cdk as cdk
+    from aws_cdk import aws_ec2 as ec2
+    from aws_cdk import aws_rds as rds
+
+    stack = cdk.Stack(cdk.App(), "Databases")
+    vpc = ec2.Vpc(stack, "Vpc")
+    postgres = rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_16_4)
+    instance = rds.DatabaseInstance(stack, "Instance", engine=postgres, vpc=vpc)
+    assert "`cluster` must be an rds.IDatabaseCluster, not a DatabaseInstance; " in refused(folder, cluster=instance)
+    mysql = rds.DatabaseClusterEngine.aurora_mysql(version=rds.AuroraMysqlEngineVersion.VER_3_07_1)
+    writer = rds.ClusterInstance.serverless_v2("Writer")
+    cluster = rds.DatabaseCluster(stack, "Cluster", engine=mysql, vpc=vpc, writer=writer)
+    assert refused(folder, cluster=cluster) == "`cluster` must be of PostgreSQL, and is aurora-mysql."
+
+
+def test_subnets_whose_number_is_not_known_are_refused(folder: Path) -> None:
+    import aws_cdk as cdk
+
+    given = cdk.Fn.split(",", cdk.Fn.import_value("subnets"))
+    assert "can't be a list that is only known at the deployment" in refused(folder, subnets=given)
+
+
+def test_the_secret_must_be_in_the_stacks_region(folder: Path) -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    import aws_cdk as cdk  # isort: skip
+
+    stack = cdk.Stack(cdk.App(), "Shop", env=cdk.Environment(account=ACCOUNT, region="us-east-1"))
+    with pytest.raises(SettingsError) as caught:
+        AuroraMigrations(stack, "Migrations", migrations=folder, **PLAIN)
+    told = f"`region` is us-east-1, and `secret` is in {REGION}: all must be in one region."
+    assert str(caught.value) == f"AuroraMigrations Shop/Migrations: {told}"
+
+
+def test_a_migration_that_can_not_be_packaged_is_told_without_the_frames_of_the_cdk(tmp_path: Path) -> None:
+    from aurora_migrations.cdk import AuroraMigrations, PackagingError
+
+    import aws_cdk as cdk  # isort: skip
+
+    (tmp_path / "001_a.sql").write_text("CREATE TABEL a ();\n")
+    stack = cdk.Stack(cdk.App(outdir=str(tmp_path / "out")), "Shop")
+    with pytest.raises(PackagingError) as caught:
+        AuroraMigrations(stack, "Migrations", migrations=tmp_path, **PLAIN)
+    assert str(caught.value).startswith("AuroraMigrations Shop/Migrations: 001_a.sql:1:8: ")
+    assert caught.value.__suppress_context__
+
+
+def test_every_setting_of_cdk_json_is_a_property() -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    properties = set(inspect.signature(AuroraMigrations.__init__).parameters)
+    elsewhere = {"account", "region", "databases"}  # of the stack; several constructs
+    renamed = {"database_security_group": "security_group", "emails": "alert_emails"}
+    keys = {name for name, each in Environment.model_fields.items() if not each.validation_alias} - elsewhere
+    keys = keys - {"network", "database"} | {*Network.model_fields, *Database.model_fields} - {"name"}
+    assert {renamed.get(key, key) for key in keys} - properties == set()
+
+
 def test_two_of_one_name_in_an_account_are_refused_at_synthesis(folder: Path) -> None:
     from aurora_migrations.cdk import AuroraMigrations
 
@@ -390,6 +456,19 @@ def test_two_of_one_name_in_an_account_are_refused_at_synthesis(folder: Path) ->
         "AuroraMigrations Three/Migrations: `environment` can't be 'dev': One/Migrations has the same name, account "
         "and region."
     )
+
+
+def test_two_of_one_name_in_a_stack_are_refused_wherever_that_goes(folder: Path) -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    import aws_cdk as cdk  # isort: skip
+
+    app = cdk.App(context={"aws:cdk:bundling-stacks": []})
+    for name in ("One", "Two"):  # maybe of two accounts
+        stack = cdk.Stack(app, name)
+        AuroraMigrations(stack, "Migrations", migrations=folder, environment="dev", **PLAIN)
+    with pytest.raises(SettingsError, match="`environment` can't be 'dev': Two/Migrations has the same name, account"):
+        AuroraMigrations(stack, "Others", migrations=folder, environment="dev", **PLAIN)
 
 
 def test_a_name_made_of_a_stacks_can_be_part_of_others() -> None:

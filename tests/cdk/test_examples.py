@@ -1,4 +1,4 @@
-"""The folders in examples/: each is synthesised, with its package, and names what is there."""
+"""The folders in examples/: each is synthesised, with its package, and names what is there. So is a page's code."""
 
 from __future__ import annotations
 
@@ -87,3 +87,67 @@ def test_terraform_names_the_stack_its_parameters_and_outputs() -> None:
     assert set(re.findall(r'name  = "(/[^"]+)"', text)) == referred
     assert "PackageBucket = " in text
     assert 'outputs["StateMachineArn"]' in text
+
+
+# What the code on the page is used in: a stack with the construct, and an app with a pipeline.
+GATE = """
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam, aws_rds as rds, aws_sns as sns, pipelines
+from aurora_migrations.cdk import AuroraMigrations
+
+app = cdk.App(context={"aws:cdk:bundling-stacks": []}, outdir=OUT)
+self = cdk.Stack(app, "Own")
+cluster, service = cluster_of(self), sns.Topic(self, "Service")
+__GATE__
+__ROLE__
+
+class ShopStack(cdk.Stack):
+    def __init__(self, scope, id):
+        super().__init__(scope, id)
+        AuroraMigrations(
+            self, "Migrations", cluster=cluster_of(self), alert_emails=["team@example.com"], deployment="waits"
+        )
+
+self = cdk.Stack(app, "Delivery")
+source = pipelines.CodePipelineSource.git_hub("owner/repository", "main")
+pipeline = pipelines.CodePipeline(self, "Pipeline", synth=pipelines.ShellStep("Synth", input=source, commands=["-"]))
+__PIPELINE__
+app.synth()
+"""
+
+
+def test_the_code_on_the_page_about_the_gate_is_synthesised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
+
+    import aws_cdk as cdk  # isort: skip
+    from aws_cdk import aws_ec2 as ec2  # isort: skip
+    from aws_cdk import aws_rds as rds  # isort: skip
+
+    def cluster_of(stack: cdk.Stack) -> rds.IDatabaseCluster:
+        return rds.DatabaseCluster(
+            stack,
+            "Database",
+            engine=rds.DatabaseClusterEngine.aurora_postgres(version=rds.AuroraPostgresEngineVersion.VER_16_4),
+            vpc=ec2.Vpc(stack, "Vpc", max_azs=2),
+            writer=rds.ClusterInstance.serverless_v2("Writer"),
+            default_database_name="shop",
+        )
+
+    page = (ROOT / "docs" / "how-to" / "gate.md").read_text("utf-8")
+    blocks = re.findall(r"(?s)```python\n(.*?)```", page)
+    program = GATE
+    for place, block in zip(("__GATE__", "__ROLE__", "__PIPELINE__"), blocks, strict=True):
+        program = program.replace(place, block)
+    (tmp_path / "migrations").mkdir()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "gate.md", "exec"), {"cluster_of": cluster_of, "OUT": str(tmp_path / "out")})
+    own = Template(tmp_path / "out" / "Own.template.json")
+    by_web = "sts:AssumeRoleWithWebIdentity"
+    (role,) = [each for each in own.of("IAM::Role") if by_web in json.dumps(each.properties)]
+    actions = {action for each in own.statements(role.id) for action in each["Action"]}
+    listed = re.search(r"(?m)^\| all verbs \| (.+) \|$", (ROOT / "docs/reference/cli.md").read_text("utf-8"))
+    assert listed
+    needed = set(re.findall(r"`(\w+:\w+)`", listed[1])) - {"sts:GetCallerIdentity"}  # which everybody may call
+    assert needed | {"sts:AssumeRole", "states:ListTagsForResource"} <= actions
+    deployed = (tmp_path / "out" / "assembly-Delivery-Prod" / "manifest.json").read_text("utf-8")
+    assert '"stackName": "Prod-Shop"' in deployed, "as the page says"

@@ -8,7 +8,7 @@ import pytest
 
 from aurora_migrations.cdk.machines.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
-from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
+from aurora_migrations.engine.steps.execution import ADOPTIONS, READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 from aurora_migrations.engine.steps.layout import Mail
 from functions import mail
 from functions.entrypoint import document
@@ -225,7 +225,7 @@ def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Mac
 CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
 
 
-@pytest.mark.parametrize("action", READ_ONLY_ACTIONS)
+@pytest.mark.parametrize("action", [*READ_ONLY_ACTIONS, *ADOPTIONS])
 def test_look_that_was_typed_fails_without_a_mail(action: str, workflow: Machine) -> None:
     ran = run(workflow, "Preflight failed", {"action": action, **CLI, **DIED}, answers=ANSWER)
     assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.DIED.error, [])
@@ -245,8 +245,8 @@ def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Ma
         {"action": "rollback", **CLI},
         {"action": "resolve", **CLI},
         {"action": "cancel", **CLI},
-        {"action": "adopt", **CLI},
-        {"action": "baseline", **CLI},
+        {"action": "adopt", "confirm": "017", **CLI},
+        {"action": "baseline", "target": "017", "confirm": "017", **CLI},
         {"action": "", **CLI},
         {"action": "sing", **CLI},
         {"action": 7, **CLI},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
+from aurora_migrations.engine.steps.execution import ADOPTIONS, READ_ONLY_ACTIONS
 from tests.cdk.cloud import Machine, Template, some
 from tests.cdk.running import run
 from tests.cdk.test_failure_branch import DIED, WRITTEN, golden_mail, without_execution
@@ -155,7 +155,7 @@ def test_look_that_was_typed_is_mailed_to_nobody(status: str, separators: tuple[
     assert (ran.status, ran.mails) == ("SUCCEEDED", [])
 
 
-@pytest.mark.parametrize("action", READ_ONLY_ACTIONS)
+@pytest.mark.parametrize("action", [*READ_ONLY_ACTIONS, *ADOPTIONS])
 def test_every_look_is_known_as_one(action: str, notice: Machine) -> None:
     assert run(notice, notice.definition["StartAt"], detail("ABORTED", typed(action)), answers=TOLD).mails == []
 
@@ -163,6 +163,8 @@ def test_every_look_is_known_as_one(action: str, notice: Machine) -> None:
 MAILED = [
     typed("run-migration"),
     typed("rollback"),
+    {**typed("adopt"), "confirm": "017"},
+    {**typed("baseline"), "target": "017", "confirm": "017"},
     typed(""),
     typed("sing"),
     CLI,
@@ -173,7 +175,8 @@ MAILED = [
     {**typed("run-migration"), "requested_by": "status"},
     ["status", "cli"],
 ]
-NAMES = ("run", "rollback", "empty", "unknown", "no-action", "console", "schedule", "odd", "forged", "named-so", "list")
+NAMES = ("run", "rollback", "adopt", "baseline")
+NAMES += ("empty", "unknown", "no-action", "console", "schedule", "odd", "forged", "named-so", "list")
 
 
 @pytest.mark.parametrize("asked", MAILED, ids=NAMES)

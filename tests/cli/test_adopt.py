@@ -51,6 +51,17 @@ def test_adopt_shows_what_it_would_record_and_asks(
     answer = on("adopt")
     assert (answer.code, answer.out.splitlines()[-1]) == (0, "Nothing to record: every migration is applied already")
     assert on("run").out == "Nothing to do: every migration is applied\n"
+    shop.write("003_more.sql", "SELECT 1;")
+    rows = [line.split() for line in on("list").out.splitlines()]
+    assert rows[0] == ["State", "Applied", "at", "By", "Migration"]
+    assert [(row[0], row[-2:]) for row in rows[1:]] == [
+        ("applied", ["dbmate", "001_users.sql"]),
+        ("applied", ["dbmate", "002_orders.sql"]),
+        ("pending", ["pending", "003_more.sql"]),
+    ]
+    assert "Adopted    2 (dbmate)\n" in on("status").out
+    fits("status", on("status", "--output", "json").json)
+    fits("list", on("list", "--output", "json").json)
 
 
 def test_without_a_terminal_the_number_must_be_given(
@@ -101,10 +112,14 @@ def test_adopt_lays_out_the_other_tools_files_first(on: Call, here: Migrations, 
     (folder / "001_users.sql").write_text(up_and_down)
     (folder / "readme.txt").write_text("Ours")
     database.execute(f"{DBMATE}; INSERT INTO schema_migrations VALUES ('001'); CREATE TABLE users (id int)")
-    answer = on("adopt", "--from", "db", "--confirm", "1")
-    assert answer.code == 0, answer.err
+    answer = on("adopt", "--from", "db", "--confirm", "2")
+    assert answer.code == 2
     assert "Wrote 2 files to migrations, from dbmate's in db.\n  left out: readme.txt: not a migration\n" in answer.err
     assert sorted(path.name for path in here.dir.iterdir()) == ["001_users.down.sql", "001_users.sql"]
+    again = on("adopt", "--from", "db", "--confirm", "1")
+    assert again.code == 0, again.err
+    assert "Wrote 0 files to migrations" in again.err
+    here.write("001_users.sql", "SELECT 1;")
     assert "can't be written" in on("adopt", "--from", "db", "--confirm", "1").err, "nothing is overwritten"
 
 

@@ -144,6 +144,20 @@ def test_verify_files_are_counted(call: Call, here: Migrations) -> None:
     assert call("check").out == "✓ 3 files checked: nothing wrong\n"
 
 
+def test_the_index_of_a_constraint_is_known_by_that_ones_name(call: Call, here: Migrations) -> None:
+    """As pg_dump writes partitions."""
+    here.write(
+        "001_a.sql",
+        "CREATE TABLE t (id int NOT NULL) PARTITION BY RANGE (id);\n"
+        "CREATE TABLE t_1 (id int NOT NULL);\n"
+        "ALTER TABLE ONLY t ATTACH PARTITION t_1 FOR VALUES FROM (1) TO (9);\n"
+        "ALTER TABLE ONLY t ADD CONSTRAINT t_pkey PRIMARY KEY (id);\n"
+        "ALTER TABLE ONLY t_1 ADD CONSTRAINT t_1_pkey PRIMARY KEY (id);\n"
+        "ALTER INDEX t_pkey ATTACH PARTITION t_1_pkey;\n",
+    )
+    assert "No earlier file creates" not in call("check").out
+
+
 def test_tables_of_before_the_first_file_are_no_warnings(call: Call, here: Migrations) -> None:
     for number in range(1, 4):
         here.write(f"{number:03}_a.sql", f"CREATE TABLE t{number} (id int);\nINSERT INTO older{number} VALUES (1);\n")

@@ -133,3 +133,13 @@ def test_run_of_ours_is_followed_among_several() -> None:
         with pytest.raises(LocalCloudFailed, match="started no execution") as error:
             deploy.ours_first(MACHINE, none)
         assert "disabled" in error.value.cause
+
+
+def test_on_aws_the_cdk_deploys_by_the_name_of_the_stack(call: Call) -> None:
+    """Neither the stack nor the context follows from what `--env` takes: prod-shop may be a project's, or a
+    database's."""
+    answer = call("deploy", "--env", "prod-shop")
+    assert answer.code == 2
+    assert answer.err.endswith(
+        "error: on AWS the CDK deploys: npx aws-cdk@2 deploy STACK (npx aws-cdk@2 ls names them)\n"
+    )

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_writes_settings_that_are_valid_and_migrations_that_pass(call: Call, folder: Path) -> None:
     answer = call("init", *FLAGS, "--host", "db.example.internal", "--database", 'a"b')
     assert (answer.code, answer.err) == (0, "")
-    assert all((folder / name).is_file() for name in (*FILES, ".pre-commit-config.yaml"))
+    assert all((folder / name).is_file() for name in (*FILES, ".pre-commit-config.yaml", ".gitignore"))
     context = json.loads((folder / "cdk.json").read_text())["context"]
     (environment,) = read_environments(context["environments"], "dev", context["project"])
     assert (environment.name, environment.emails) == ("shop-dev", ("ana@example.com",))

@@ -57,7 +57,8 @@ def test_list_names_every_state(on: Call, mixed: Migrations) -> None:
     assert [bool(re.fullmatch(ISO, row[1])) for row in rows if len(row) == 3] == [True] * 5
     told = on("list", "--output", "json").json["migrations"]
     assert [(entry["state"], entry["name"]) for entry in told] == [(row[0], row[-1]) for row in rows]
-    assert told[0].keys() == {"migration", "name", "state", "applied_at", "execution", "parts", "has_down_file"}
+    keys = {"migration", "name", "state", "applied_at", "execution", "parts", "has_down_file", "origin"}
+    assert told[0].keys() == keys
 
 
 def test_list_is_not_cut_in_a_pipe_and_has_no_blanks_at_line_ends(on: Call, here: Migrations) -> None:

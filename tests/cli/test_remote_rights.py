@@ -54,6 +54,12 @@ def test_verbs_call_what_the_page_lists(cloud: Cloud, call: Call, called: set[st
         assert called <= needed | listed()["`status`, `logs`, `doctor`"]
 
 
+def test_the_construct_in_a_stack_of_others_needs_its_tag(cloud: Cloud, call: Call, called: set[str]) -> None:
+    assert call("list", "--env", "nowhere").code == 1
+    (own,) = listed()["all verbs, with the construct in a stack of yours"]
+    assert own in called
+
+
 def test_doctor_calls_what_the_page_lists(cloud: Cloud, call: Call, called: set[str]) -> None:
     healthy(cloud)
     cloud.ended(cloud.start({"action": "status"}, "earlier"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import botocore.client
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.cli.cloud import Cloud, answering
 from tests.cli.conftest import Call
@@ -26,6 +28,20 @@ def test_an_environment_in_a_stack_of_others_is_found_by_the_tag_of_its_state_ma
     cloud.client("cloudformation").create_stack(StackName="Shop-Prod", TemplateBody=json.dumps(template))
     told = call("list", "--env", "shop-prod", "--output", "json")
     assert told.code == 0, told
+
+
+def test_who_may_not_read_the_tag_is_told_so(cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = botocore.client.BaseClient._make_api_call
+
+    def denied(self: Any, name: str, parameters: Any) -> Any:
+        if name == "ListTagsForResource":
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, name)
+        return real(self, name, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", denied)
+    told = call("list", "--env", "shop-prod", "--output", "json")
+    assert told.json["error"] == "StackNotFound"
+    assert told.json["solution"].endswith("this role needs states:ListTagsForResource to find it.")
 
 
 def answers(name: str) -> dict[str, Any]:

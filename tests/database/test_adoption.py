@@ -14,6 +14,7 @@ from aurora_migrations.replay.expectations import expect_by_replay
 from tests.database.helpers import applied, apply, holding, request, roll_back
 from tests.servers import Database, Migrations, Roles
 
+pytestmark = pytest.mark.usefixtures("replays")
 SCHEMA = """
 CREATE TYPE state AS ENUM ('new', 'paid');
 CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state state NOT NULL DEFAULT 'new',
@@ -126,10 +127,39 @@ def test_a_table_that_no_file_makes_is_one_difference(shop: Migrations, database
     )
 
 
+def test_the_schema_of_the_roles_search_path_stands_for_public(database: Database, migrations: Migrations) -> None:
+    """Where the files name no schema, they make things where the role's search_path says."""
+    sql = SCHEMA.partition("CREATE VIEW")[0]  # a view's query is a hash, which holds the schema
+    database.execute(f"CREATE SCHEMA shop; ALTER DATABASE {database.name} SET search_path = shop")
+    database.execute(f"SET search_path = shop; {sql}")
+    migrations.write("001_shop.sql", sql)
+    database.execute("CREATE TABLE public.old (id int); CREATE INDEX i ON shop.orders (id)")
+    with pytest.raises(InvalidInput) as caught:
+        take_over("baseline", database, migrations)
+    assert names(caught.value) == ["public.old", "shop.orders"]
+    database.execute("DROP TABLE public.old; DROP INDEX shop.i")
+    assert take_over("baseline", database, migrations).notices == ()
+
+
 def test_only_what_was_seen_is_recorded(shop: Migrations, database: Database) -> None:
     with pytest.raises(InvalidInput) as caught:
         take_over("baseline", database, shop, confirm="002")
     assert caught.value.message == "The confirmation is '002', but the newest migration to record is 001_shop.sql."
+
+
+def test_an_older_file_that_was_applied_by_hand_is_confirmed_by_its_own_number(
+    shop: Migrations, database: Database
+) -> None:
+    take_over("baseline", database, shop)
+    shop.write("003_third.sql", "CREATE TABLE third (id int);")
+    apply(database, shop)
+    shop.write("002_second.sql", "CREATE TABLE second (id int);")
+    database.execute("CREATE TABLE second (id int)")
+    with pytest.raises(InvalidInput, match=r"'003', but the newest migration to record is 002_second\.sql\.$"):
+        take_over("baseline", database, shop, "003", target="2")
+    found = take_over("baseline", database, shop, "002", target="2")
+    assert (found.message, found.migration) == ("Recorded 1 migration as applied: 002", "002")
+    assert apply(database, shop).message == "Nothing to do: every migration is applied"
 
 
 def test_a_database_without_a_foreign_history_isnt_adopted(shop: Migrations, database: Database) -> None:

@@ -112,3 +112,14 @@ def test_temporary_objects_of_any_session_are_no_facts(database: Database):
         connection.execute("CREATE TEMPORARY TABLE t (id int PRIMARY KEY)")
         connection.commit()
         assert set(facts(database)) == {("schema", "public"), ("comment", "schema public")}
+
+
+def test_an_identity_is_its_tables_and_no_partitions(database: Database):
+    """Since PostgreSQL 17 a partition's column has it too, so a replay there would differ from an older server."""
+    database.execute(
+        "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (id)) PARTITION BY RANGE (id);"
+        "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (1) TO (9)"
+    )
+    found = facts(database)
+    assert found["column", "public.t.id"] == "bigint NOT NULL GENERATED ALWAYS AS IDENTITY"
+    assert found["column", "public.t_1.id"] == "bigint NOT NULL"

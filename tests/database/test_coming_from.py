@@ -14,6 +14,7 @@ from tests.database.foreign_histories import HISTORIES, Foreign, sql
 from tests.paths import ROOT
 from tests.servers import Database
 
+pytestmark = pytest.mark.usefixtures("replays")
 PAGE = ROOT / "docs" / "how-to" / "coming-from.md"
 # A row of the table: the tool, its history, its first file, and the folder to import from.
 ROW = re.compile(r"(?m)^\| (?P<tool>[\w-]+) \| `(?P<source>[\w.]+)` \| `(?P<file>\S+)` \| (?:`(?P<folder>\S+)` )?\|")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.files import write_files
+from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.adoption.recognition import recognize
 from tests.database.helpers import applied, apply, labels, roll_back, tables
 from tests.servers import Database, Migrations

@@ -355,8 +355,8 @@ SHAPES = {
     "units dropped": ("DROP TABLE aurora_migrations.units", "aurora_migrations.units"),
     "applied dropped": (
         "DROP TABLE aurora_migrations.applied",
-        "no table aurora_migrations.applied, but aurora_migrations.attempts and aurora_migrations.intents and "
-        "aurora_migrations.origins and aurora_migrations.units are there",
+        "no table aurora_migrations.applied, but aurora_migrations.accepted and aurora_migrations.attempts and "
+        "aurora_migrations.intents and aurora_migrations.origins and aurora_migrations.units are there",
     ),
     "unlogged": ("ALTER TABLE aurora_migrations.applied SET UNLOGGED", "aurora_migrations.applied is UNLOGGED"),
     "a view": (

@@ -9,11 +9,12 @@ import pytest
 from aurora_migrations.compiler.check import check
 from aurora_migrations.embedded import binaries
 from aurora_migrations.engine import discover, manifest
-from aurora_migrations.engine.errors import InvalidInput, MigrationMissing
+from aurora_migrations.engine.errors import InvalidInput, MigrationMissing, VerificationFailed
 from aurora_migrations.replay.history import replay
 from tests.database.helpers import applied
 from tests.functions.helpers import Machine
 
+pytestmark = pytest.mark.usefixtures("replays")
 DBMATE = "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY); "
 ADOPT, CONFIRMED = {"action": "adopt"}, {"action": "adopt", "confirm": "2"}
 
@@ -73,6 +74,54 @@ def test_a_difference_is_refused_until_it_is_accepted_by_name(shop: Machine) -> 
         )
     shop.run({**CONFIRMED, "accept": ["public.old"]})
     assert applied(shop.database) == ["001", "002"]
+
+
+def test_verify_leaves_out_what_was_accepted_until_it_changes_again(shop: Machine) -> None:
+    execute = shop.database.execute
+    execute("ALTER TABLE users ADD COLUMN by_hand int; DROP TABLE orders; CREATE TABLE old (id int PRIMARY KEY)")
+    accepted = shop.run(ADOPT)["accept"]
+    assert accepted == ["public.users", "public.old", "public.orders"]
+    answer = shop.run({**CONFIRMED, "accept": accepted})  # its own verify is the first one
+    known = ["table public.orders", "column public.users.by_hand", "table public.old"]
+    assert answer["verified"]["catalogue"]["accepted"] == known
+    assert answer["verified"]["catalogue"]["unexpected"] == ["table public.schema_migrations"]
+    execute("DROP TABLE old; ALTER TABLE users ALTER id TYPE bigint")
+    refused = shop.refused("verify", VerificationFailed, {"action": "verify"})
+    assert [check["promise"] for check in refused["checks"]] == ["column public.users.id"]
+    execute("ALTER TABLE users ALTER id TYPE int; CREATE TABLE orders (id int PRIMARY KEY)")
+    mended = shop.run({"action": "verify"})["verified"]["catalogue"]
+    assert mended["accepted"] == ["column public.users.by_hand"]
+    execute("DROP TABLE orders; CREATE TABLE orders (id bigint PRIMARY KEY)")
+    refused = shop.refused("verify", VerificationFailed, {"action": "verify"})
+    assert [check["promise"] for check in refused["checks"]] == ["column public.orders.id"]
+
+
+def test_what_a_migration_makes_is_no_longer_accepted_otherwise(shop: Machine) -> None:
+    execute = shop.database.execute
+    execute("ALTER TABLE users ALTER id TYPE bigint")
+    shop.run({**CONFIRMED, "accept": ["public.users"]})
+    shop.migrations.write("004_wide.sql", "ALTER TABLE users ALTER id TYPE numeric;")
+    build(shop)
+    shop.execution = "next"
+    assert shop.run({})["verified"]["catalogue"]["accepted"] == []
+    execute("ALTER TABLE users ALTER id TYPE bigint")
+    refused = shop.refused("verify", VerificationFailed, {"action": "verify"})
+    assert [check["promise"] for check in refused["checks"]] == ["column public.users.id"]
+
+
+def test_what_has_changed_since_can_be_accepted_later(shop: Machine) -> None:
+    shop.run(CONFIRMED)
+    shop.database.execute("ALTER TABLE users ALTER id TYPE bigint")
+    shop.refused("verify", VerificationFailed, {"action": "verify"})
+    later = {"action": "baseline", "target": "2", "accept": ["public.users", "public.schema_migrations"]}
+    assert shop.run(later)["message"] == "To record as accepted: 2 differences"
+    shop.execution = "later"
+    assert shop.run({**later, "confirm": "2"})["message"] == "Recorded as accepted: 2 differences"
+    assert shop.run({"action": "verify"})["verified"]["catalogue"]["accepted_count"] == 2
+    shop.database.execute("ALTER TABLE users ALTER id TYPE int; DROP TABLE schema_migrations")
+    shop.execution = "last"
+    shop.run({**CONFIRMED, "action": "baseline", "target": "2"})
+    assert shop.database.query("SELECT count(*) FROM aurora_migrations.accepted") == [(0,)]
 
 
 def test_what_was_not_seen_is_not_recorded(shop: Machine) -> None:

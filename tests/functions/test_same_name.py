@@ -73,7 +73,7 @@ def test_history_of_before_is_no_executions_and_gets_the_column(machine, databas
     machine.run({})
     database.execute(f"ALTER TABLE {SCHEMA}.attempts DROP COLUMN execution_start, DROP COLUMN resumes")
     database.execute(f"ALTER TABLE {SCHEMA}.applied DROP COLUMN origin")
-    database.execute(f"DROP TABLE {SCHEMA}.units, {SCHEMA}.intents, {SCHEMA}.origins")
+    database.execute(f"DROP TABLE {SCHEMA}.units, {SCHEMA}.intents, {SCHEMA}.origins, {SCHEMA}.accepted")
     database.execute(f"COMMENT ON TABLE {SCHEMA}.applied IS 'aurora-migrations history, format {WITH_STARTS - 1}'")
     assert machine.call("verify", {"target": "002"})["applied"] == []
     write_steps(machine.migrations, 3)

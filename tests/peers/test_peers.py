@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.files import write_files
+from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.cli.main import main
 from aurora_migrations.embedded.server import Server
 from benchmarks.stall.prefixes import Unavailable
@@ -121,7 +122,10 @@ def test_after_a_failure_what_is_applied_is_adopted_or_the_history_is_refused(
     shop.run(fails=True)
     (count,) = shop.database.query("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'item_%'")[0]
     shop.lay_out(4)
-    if count == 3:
+    if shop.peer.name == "sqitch":  # its last event is a failure, whatever its history has
+        assert (count, shop.call("adopt", "--confirm", shop.label(3))) == (3, 2)
+        assert "item_4 failed in its last run" in capsys.readouterr().err
+    elif count == 3:
         assert shop.call("adopt", "--confirm", shop.label(3)) == 0, capsys.readouterr().err
     else:  # all in one transaction
         assert count == 0

@@ -117,6 +117,21 @@ def _liquibase(folder: Path, number: int, sql: str) -> None:
     _write(folder, "root.yaml", "databaseChangeLog:\n  - includeAll:\n      path: changes\n")
 
 
+def _sql_migrate(folder: Path, number: int, sql: str) -> None:
+    _write(folder, f"migrations/{number:03}-item_{number}.sql", f"-- +migrate Up\n{sql}\n-- +migrate Down\n")
+    known = "  dialect: postgres\n  datasource: ${DATABASE_URL}\n  dir: migrations\n"
+    _write(folder, "dbconfig.yml", f"development:\n{known}")
+
+
+def _sqitch(folder: Path, number: int, sql: str) -> None:
+    path = folder / "sqitch.plan"
+    before = path.read_text() if path.exists() else "%syntax-version=1.0.0\n%project=shop\n\n"
+    planned = f"item_{number} 2024-01-01T00:00:{number:02}Z Ann <ann@example.com> # An item\n"
+    _write(folder, "sqitch.plan", before + planned)
+    _write(folder, "sqitch.conf", "[core]\n\tengine = pg\n[user]\n\tname = Ann\n\temail = ann@example.com\n")
+    _write(folder, f"deploy/item_{number}.sql", f"BEGIN;\n{sql}COMMIT;\n")
+
+
 # ---- those whose files are programs ---------------------------------------------------------------------------------
 
 
@@ -186,6 +201,31 @@ const {migrate} = require("drizzle-orm/node-postgres/migrator");
   try { await migrate(drizzle(client), {migrationsFolder: process.argv[1]}); } finally { await client.end(); }
 })().catch((error) => { console.error(error.message); process.exit(1); });
 """
+
+
+_RUN_RAILS = """
+require "active_record"
+ActiveRecord::Base.establish_connection(ENV["DATABASE_URL"])
+ActiveRecord::MigrationContext.new(ARGV[0], ActiveRecord::SchemaMigration).migrate
+"""
+
+
+def _rails(folder: Path, number: int, sql: str) -> None:
+    up = f"  def up\n    execute(<<~'STATEMENTS')\n{sql}    STATEMENTS\n  end\n"
+    text = f"class Item{number} < ActiveRecord::Migration[6.1]\n{up}end\n"
+    _write(folder, f"db/migrate/20240101{number:06}_item_{number}.rb", text)
+
+
+def _of_the_system(program: str, packages: str) -> Callable[[], Path]:
+    """The folder of a program that Debian packages."""
+
+    def find() -> Path:
+        found = shutil.which(program)
+        if found is None:
+            raise Unavailable(f"there is no {program}: apt-get install {packages}")
+        return Path(found).parent
+
+    return find
 
 
 def _node(script: str) -> Callable[[Path, Path, str], Sequence[str]]:
@@ -295,6 +335,32 @@ PEERS = (
         _yoyo,
         _run_yoyo,
         lambda number: f"20240101{number:02}_item.sql",
+        locks=True,
+    ),
+    Peer(
+        "sql-migrate",
+        _of_the_system("sql-migrate", "sql-migrate"),
+        _sql_migrate,
+        lambda programs, folder, _: [str(programs / "sql-migrate"), "up", "-config", "dbconfig.yml"],
+        folder="migrations",
+    ),
+    Peer(
+        "sqitch",
+        _of_the_system("sqitch", "sqitch libdbd-pg-perl"),
+        _sqitch,
+        lambda programs, folder, url: [
+            *(str(programs / "sqitch"), "deploy", "--mode", "change", "--no-verify"),
+            f"db:{url.replace('postgresql://', 'pg://')}",
+        ],
+        lambda number: f"{number:03}_item_{number}.sql",
+        locks=True,
+    ),
+    Peer(
+        "rails",
+        _of_the_system("ruby", "ruby-activerecord ruby-pg"),
+        _rails,
+        lambda programs, folder, _: [str(programs / "ruby"), "-e", _RUN_RAILS, str(folder / "db/migrate")],
+        lambda number: f"20240101{number:06}_item_{number}.sql",
         locks=True,
     ),
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.adoption.files import OFF
-from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.files import OFF, write_files
+from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.adoption.recognition import recognize
 from aurora_migrations.adoption.tools import TOOLS
 from aurora_migrations.compiler.check import check

@@ -77,6 +77,21 @@ def test_attributes_are_texts_that_are_not_empty(example: Example) -> None:
     assert told.migration == example.error.facts.get("migration", "none")
 
 
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        ({"trigger": "cli", "action": "adopt"}, True),
+        ({"trigger": "cli", "action": "baseline", "target": "017"}, True),
+        ({"trigger": "cli", "action": "adopt", "confirm": "017"}, False),
+        ({"action": "adopt"}, False),
+    ],
+)
+def test_nobody_is_mailed_about_an_adoption_that_was_only_shown_to_who_typed_it(
+    asked: dict[str, str], seen: bool
+) -> None:
+    assert mail.is_seen_by_initiator(LockTimeout("Locked."), run(asked=asked)) is seen
+
+
 def test_mails_are_short() -> None:
     """Half of them have at most 120 words, with the subject."""
     words = [len(text.split()) for text in golden.mails().values()]

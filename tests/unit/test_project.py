@@ -53,6 +53,16 @@ def test_the_variables_go_before_it(shop: Path, monkeypatch: pytest.MonkeyPatch)
     assert project.local() == shop / "kept"
 
 
+def test_git_ignores_the_local_folder_that_is_made_and_no_other(shop: Path) -> None:
+    project.make(shop / "elsewhere")
+    project.make(project.local() / "replay")
+    assert (project.local() / ".gitignore").read_text() == "*\n"
+    (project.local() / ".gitignore").unlink()
+    project.make(project.local() / "cache")
+    assert [path.name for path in shop.rglob(".gitignore")] == []
+    assert (project.local() / "cache").is_dir()
+
+
 MISTAKES = [
     ("[tool.aurora-migrations]\nfolder = 'x'\n", "unknown key 'folder'; it may have: migrations"),
     (

@@ -21,9 +21,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from aurora_migrations.embedded.server import Server
 from tests.database.helpers import until
 from tests.paths import ROOT
 from tests.servers import Database
+from tests.wheel.shop import neighbours
 
 PIP = (sys.executable, "-m", "pip", "--quiet")
 FOREIGN = ("cli", "infra", "functions", "local", "compiler", "tests", "documents", "engine", "cdk")
@@ -292,3 +294,36 @@ def test_a_stack_with_the_construct_migrates_in_the_local_cloud(shop: Installed,
     assert told["status"] == "SUCCEEDED", told
     assert told["output"]["message"] == "Migration 001 executed successfully"
     assert database.query("SELECT count(*) FROM wheel_test") == [(0,)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes are ended by signals")
+def test_two_projects_migrate_side_by_side_in_one_account(shop: Installed, server: Server) -> None:
+    """Both have an environment `prod`, and each deployment starts its own project's run only."""
+    for name in ("one", "other"):
+        (shop.project / name).mkdir()
+        here = f"import os; os.chdir({name!r}); {MAIN}"
+        at = {"AURORA_MIGRATIONS_LOCAL": str(shop.project / ".local")}
+        begun = shop.python(here, "init", "--project", name, **at)
+        assert begun.returncode == 0, begun.stderr
+        context = {"project": name, "environments": neighbours.settings(name)}
+        (shop.project / name / "cdk.json").write_text(json.dumps({"app": "python app.py", "context": context}))
+        (shop.project / name / "migrations" / f"002_{name}.sql").write_text(f"CREATE TABLE of_{name} (id int);\n")
+        synthesised = shop.python(here, "synth", "--out", "out", **at)
+        assert synthesised.returncode == 0, synthesised.stderr
+    databases = [Database(server, name) for name in neighbours.PROJECTS]
+    try:
+        for database in databases:
+            database.create()
+        ran = shop.python("import runpy; runpy.run_path('neighbours.py', run_name='__main__')", server.url())
+        assert ran.returncode == 0, ran.stderr
+        told = json.loads(ran.stdout.splitlines()[-1])
+        for database in databases:
+            (execution,) = told["started"][f"AuroraMigrationsRunnerStack-{database.name}-prod"]
+            assert execution.split(":")[-2] == f"aurora-migrations-{database.name}-prod"
+            assert told["ended"][execution] == ["SUCCEEDED", None]
+            tables = database.query("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^(of_|example)'")
+            assert sorted(tables) == [("example",), (f"of_{database.name}",)]
+        assert told["refused"] == []
+    finally:
+        for database in databases:
+            database.drop()

@@ -27,7 +27,7 @@ from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.machines.states import fill, is_mail, is_text, is_true, is_word, report, send
 from aurora_migrations.engine.steps import execution, layout
-from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
+from aurora_migrations.engine.steps.execution import ADOPTIONS, READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 
 FAILURE = "$.failure"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left
@@ -134,8 +134,14 @@ class FailureBranch(Construct):
 def is_typed_read_only_command() -> sfn.Condition:
     """Whether somebody typed this execution's command at a terminal, and it is a read-only action: that person sees the
     error. A Choice may read the context, which has the execution's input."""
-    action = "$$.Execution.Input.action"
-    read_only = sfn.Condition.or_(*(sfn.Condition.string_equals(action, name) for name in READ_ONLY_ACTIONS))
+    action, confirm = "$$.Execution.Input.action", "$$.Execution.Input.confirm"
+    read_only = sfn.Condition.or_(
+        *(sfn.Condition.string_equals(action, name) for name in READ_ONLY_ACTIONS),
+        sfn.Condition.and_(
+            sfn.Condition.not_(sfn.Condition.is_present(confirm)),
+            sfn.Condition.or_(*(sfn.Condition.string_equals(action, name) for name in ADOPTIONS)),
+        ),
+    )
     return sfn.Condition.and_(is_word("$$.Execution.Input.trigger", "cli"), is_text(action, read_only))
 
 

@@ -24,7 +24,7 @@ from aurora_migrations.cdk.machines.failure_branch import FAILURE, TYPED, Failur
 from aurora_migrations.cdk.machines.states import fill, is_mail, is_text, is_true, make_machine, report, send
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.triggers import DeadLetters, start
-from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
+from aurora_migrations.engine.steps.execution import ADOPTIONS, READ_ONLY_ACTIONS
 from aurora_migrations.engine.steps.layout import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
@@ -123,9 +123,12 @@ def _was_typed_read_only_command() -> sfn.Condition:
         found = (sfn.Condition.string_matches("$.input", f'*"{key}":{space}"{value}"*') for space in ("", " "))
         return sfn.Condition.or_(*found)
 
-    return is_text(
-        "$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", name) for name in READ_ONLY_ACTIONS))
+    unconfirmed = sfn.Condition.not_(sfn.Condition.string_matches("$.input", '*"confirm":*'))
+    read_only = sfn.Condition.or_(
+        *(has("action", name) for name in READ_ONLY_ACTIONS),
+        sfn.Condition.and_(unconfirmed, sfn.Condition.or_(*(has("action", name) for name in ADOPTIONS))),
     )
+    return is_text("$.input", has("trigger", "cli"), read_only)
 
 
 class DailyCheck(Construct):

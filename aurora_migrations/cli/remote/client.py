@@ -11,9 +11,10 @@ from typing import Any
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import Display, choose_display, note
 from aurora_migrations.cli.remote.aws_errors import CloudError, ExecutionFailed
-from aurora_migrations.cli.remote.environment import Environment, is_change, open_environment
+from aurora_migrations.cli.remote.environment import Environment, open_environment
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine.errors import NextCommand
+from aurora_migrations.engine.steps.execution import is_change
 
 _QUESTION = "s: stop it   l: leave it running   anything else: keep watching > "
 _QUESTION_OWN_CLOUD = "s: stop it, and the local cloud with it   anything else: keep watching > "

@@ -27,7 +27,7 @@ from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
 from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.engine.errors import NextCommand
-from aurora_migrations.engine.steps.execution import ADOPTIONS, CHANGES, console
+from aurora_migrations.engine.steps.execution import console, is_change
 
 # Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
@@ -39,6 +39,7 @@ _NO_CONFIGURATION: dict[str, tuple[None, None, str | None, None]] = {
     "credentials_file": (None, None, os.devnull, None),
 }
 _STACKS = Names("").stack
+_DENIED = "If the construct is in another stack, this role needs states:ListTagsForResource to find it."
 _NAMED = 10
 _PAGE = 1_000  # the most that one call returns: `status --watch` starts 240 executions an hour
 RUNNING = "RUNNING"
@@ -66,12 +67,6 @@ class Execution:
         if not {"status", "migration", "message"} <= output.keys():
             raise errors.contract_broken(self.name, "its answer isn't one of this product's")
         return output
-
-
-def is_change(asked: Mapping[str, Any]) -> bool:
-    """Whether an input starts a run (as it does without an action) or another change; all else is read-only."""
-    action = asked.get("action") or CHANGES[0]
-    return action in CHANGES and (action not in ADOPTIONS or bool(asked.get("confirm")))
 
 
 def iso(moment: datetime) -> str:
@@ -137,28 +132,31 @@ class Environment:
             except ClientError as error:
                 if "does not exist" not in str(error):
                     raise
-                if tag := self._read_tag():
+                tag, denied = self._read_tag()
+                if tag:
                     stack, _, prefix = tag.partition("/")
                     return self._describe(stack), prefix
                 others = self._others()
                 there = f"There: {', '.join(others[:_NAMED])}." if others else "There are no environments."
                 missing = f"There is no stack {usual} in account {self.identity[0]}, region {self.region}. {there}"
-                raise errors.StackNotFound(missing, environments=others) from error
+                solution = f"{errors.StackNotFound.solution} {_DENIED}" if denied else None
+                raise errors.StackNotFound(missing, solution=solution, environments=others) from error
 
     def _describe(self, stack: str) -> dict[str, Any]:
         found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return found
 
-    def _read_tag(self) -> str | None:
-        """The tag of the state machine of this name; None if there is none, or the caller may not read it."""
+    def _read_tag(self) -> tuple[str | None, bool]:
+        """The tag of the state machine of this name, if there is one; and whether the caller may not read it."""
         partition = self.session.get_partition_for_region(self.region)
         place = f"arn:{partition}:states:{self.region}:{self.identity[0]}"
-        with contextlib.suppress(ClientError):
+        try:
             tags = self.client("stepfunctions").list_tags_for_resource(
                 resourceArn=f"{place}:stateMachine:{Names(self.name).of()}"
             )["tags"]
-            return next((str(tag["value"]) for tag in tags if tag["key"] == STACK_TAG), None)
-        return None
+        except ClientError as error:
+            return None, error.response.get("Error", {}).get("Code") == "AccessDeniedException"
+        return next((str(tag["value"]) for tag in tags if tag["key"] == STACK_TAG), None), False
 
     @cached_property
     def outputs(self) -> dict[str, str]:

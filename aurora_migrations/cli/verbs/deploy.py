@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
     if arguments.env:
-        parser.error(f"on AWS the CDK deploys: npx aws-cdk@2 deploy --context env={arguments.env}")
+        parser.error("on AWS the CDK deploys: npx aws-cdk@2 deploy STACK (npx aws-cdk@2 ls names them)")
     display = choose_display(arguments.output, arguments.verbose)
     try:
         with open_environment(arguments) as environment:

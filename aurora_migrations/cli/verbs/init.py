@@ -22,6 +22,7 @@ _FILES = {  # where each template goes
     "first.sql": "migrations/001_example.sql",
     "migrations.yml": ".github/workflows/migrations.yml",
     "pre-commit.yaml": ".pre-commit-config.yaml",
+    "gitignore": ".gitignore",
 }
 _FIELD = re.compile(r":(project|email|vpc|subnet|security-group|host|database|secret)\b")
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "init",
         "Writes what a repository needs: cdk.json, app.py, migrations/ with a first migration, a GitHub workflow, an "
-        "entry for pre-commit. Keeps existing files, and asks at a terminal for what isn't given.",
+        "entry for pre-commit, .gitignore. Keeps existing files, and asks at a terminal for what isn't given.",
         "init --project shop --email team@example.com",
     )
     for name, setting in _SETTINGS.items():

@@ -19,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from aurora_migrations.adoption.files import write_files
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note, plural, print_json, show
 from aurora_migrations.engine import MigratorError, discover
@@ -201,28 +202,16 @@ def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]
     title = " ".join(arguments.description.split())
     if re.match(r"(?:migration|verify)\s*:", title, re.IGNORECASE):  # without quotes it would be read as an option
         title = f'"{title}"'
-    written: list[Path] = []
+    texts: dict[str, str] = {}
     for draft in drafts:
-        path = arguments.migrations / f"{stems[draft.step]}{draft.role}.sql"
         head = "" if draft.role else f"-- {title}\n"
         text = (
             draft.text
             if arguments.template or arguments.from_dump
             else draft.text.replace("{name}", f"{stems['']}.sql")
         )
-        try:
-            with path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                written.append(path)
-                file.write(head + text)
-        except OSError as error:
-            for each in written:
-                each.unlink(missing_ok=True)
-            raise InvalidInput(
-                f"{path} can't be written: {error.strerror}.",
-                cause="The file is there already, or the folder may not be written to.",
-                solution="Look at what is there; nothing was overwritten.",
-            ) from error
-    return written
+        texts[f"{stems[draft.step]}{draft.role}.sql"] = head + text
+    return write_files(arguments.migrations, texts)
 
 
 def next_label(folder: Path) -> str:

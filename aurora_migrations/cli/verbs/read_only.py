@@ -120,8 +120,14 @@ def _reader(
 
 
 def _show_list(data: Data, arguments: argparse.Namespace) -> None:
-    rows = [(entry["state"], entry["applied_at"] or "", entry["name"]) for entry in data["migrations"]]
-    print_table(("State", "Applied at", "Migration"), rows, long=("Migration",), state="State")
+    entries = data["migrations"]
+    by = any(entry.get("origin") for entry in entries)  # an environment of an older version doesn't know it
+    rows = [
+        (entry["state"], entry["applied_at"] or "", *([entry["origin"] or ""] if by else []), entry["name"])
+        for entry in entries
+    ]
+    heads = ("State", "Applied at", *(["By"] if by else []), "Migration")
+    print_table(heads, rows, long=("Migration",), state="State")
     if data["omitted"]:
         note(f"The oldest {data['omitted']} aren't shown: an execution's output is limited in size.")
 
@@ -231,6 +237,8 @@ def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
     counts, newest, pending = data["counts"], data["newest"], data["pending"]
     applied = sum(count for state, count in counts.items() if state not in _NOT_IN)
     yield "Applied", f"{applied}, the newest {newest['name']} at {newest['applied_at']}" if newest else "0"
+    if origins := data.get("origins"):
+        yield "Adopted", ", ".join(f"{count} ({origin})" for origin, count in origins.items())
     yield "Pending", f"{counts['pending']}, the next {pending[0]}" if pending else "0"
     if data["ahead"]:
         yield "Ahead", f"{', '.join(data['ahead'])} applied, but not in this folder: is it an older one?"

@@ -35,6 +35,7 @@ from aurora_migrations.engine.steps.execution import ExecutionInput
 
 SCHEMA = history_format.SCHEMA
 _AT_ONCE = 200  # commands in one round trip
+_NOTHING = "Nothing to record: every migration is applied already"
 _FATE = "Everything that was to be recorded is there, or nothing of it; run the same command again to see which."
 
 
@@ -58,7 +59,8 @@ class Adoption:
     migrations: tuple[Migration, ...]  # those of them that our history doesn't have yet
     rows: Mapping[str, Migration]  # which file a row of the other tool's history is, by the row's key
     differences: tuple[Difference, ...]
-    has_new_rows: bool  # whether the other tool's history has rows that aren't known yet, or has lost some
+    # Beside migrations: rows of the other tool's history that have come or gone, differences that aren't recorded yet.
+    has_news: bool
 
     @property
     def origin(self) -> str:
@@ -67,19 +69,33 @@ class Adoption:
 
     @property
     def newest(self) -> Migration:
-        """The last file that is applied; its number confirms the adoption."""
-        return self.covered[-1]
+        """The last file to record, or else the last that is applied; its number confirms the adoption."""
+        return (self.migrations or self.covered)[-1]
 
     @property
     def message(self) -> str:
         """What there is to record, in a sentence."""
         count, first = len(self.migrations), self.migrations[0].label if self.migrations else ""
         if not count:
-            return "Nothing to record: every migration is applied already"
+            return f"To record as accepted: {self._count}" if self.has_news and self.differences else _NOTHING
         which = f"{count} migrations, {first} to {self.newest.label}" if count > 1 else f"migration {first}"
         source = f", from {self.history.source} ({self.origin})" if self.history else ""
-        differing = len({difference.name for difference in self.differences})
-        return f"To record as applied: {which}{source}; {differing or 'no'} difference{'' if differing == 1 else 's'}"
+        return f"To record as applied: {which}{source}; {self._count}"
+
+    @property
+    def done(self) -> str:
+        """What was recorded, in a sentence."""
+        labels = [migration.label for migration in self.migrations]
+        if not labels:
+            return f"Recorded as accepted: {self._count}" if self.has_news and self.differences else _NOTHING
+        whence = f" by {self.origin}" if self.history else ""
+        span = labels[0] if len(labels) == 1 else f"{labels[0]} to {labels[-1]}"
+        return f"Recorded {len(labels)} migration{'' if len(labels) == 1 else 's'} as applied{whence}: {span}"
+
+    @property
+    def _count(self) -> str:
+        count = len({difference.name for difference in self.differences})
+        return f"{count or 'no'} difference{'' if count == 1 else 's'}"
 
     def to_dict(self) -> dict[str, object]:
         """It as JSON-able data."""
@@ -126,11 +142,13 @@ def plan_adoption(session: Session, source: Source, wanted: Wanted, expect: Expe
     new = tuple(each for each in covered if each.version not in state.applied)
     _check_unfinished(new, state)
     checksums = proof.of_checksums(matching.wrong_checksums(history, rows), history.tool.name) if history else []
-    major = int(session.server.version.partition(".")[0])
-    differences = (*checksums, *proof.compare(expect(covered), read_facts(session), major, history))
+    server = session.server
+    compared = proof.compare(expect(covered), read_facts(session), server.major, history, server.schema)
+    differences = (*checksums, *compared)
     known = {key for origin in state.origins if history and origin.source == history.source for key in origin.keys}
-    changed = history is not None and {row.key for row in history.rows} != known
-    return Adoption(wanted, history, covered, new, rows, differences, changed)
+    news = history is not None and {row.key for row in history.rows} != known
+    news |= own_history.read_accepted(session).found != {each.key: each.found for each in compared if each.key}
+    return Adoption(wanted, history, covered, new, rows, differences, news)
 
 
 def check_adoption(adoption: Adoption, confirm: str) -> None:
@@ -145,7 +163,7 @@ def check_adoption(adoption: Adoption, confirm: str) -> None:
             f"The confirmation is {confirm[:40]!r}, but the newest migration to record is {newest.name}.",
             cause="The number is wrong, or another migration has been applied since.",
             solution=f"Look at what is to be recorded, then confirm {newest.label}.",
-            next_command=_next_command(wanted),
+            next_command=proof.again(wanted.verb, wanted.target, wanted.accept),
         )
     proof.check_accepted(adoption.differences, wanted.accept, wanted.verb, wanted.target)
 
@@ -164,17 +182,13 @@ def adopt(request: Request, wanted: Wanted, confirm: str, expect: Expect) -> Run
         acquire_run_lock(session, request.wait, request.listener.waiting)
         adoption = plan_adoption(session, request.source, wanted, expect)
         check_adoption(adoption, confirm)
-        if adoption.migrations or adoption.has_new_rows:
+        if adoption.migrations or adoption.has_news:
             history_format.upgrade(session)
             own_history.close_interrupted(session)
             _record(session, request, adoption)
-        labels = [migration.label for migration in adoption.migrations]
-        recorded = f"Recorded {len(labels)} migration{'' if len(labels) == 1 else 's'} as applied"
-        whence = f" by {adoption.origin}" if adoption.history else ""
-        span = f": {labels[0]}" if len(labels) == 1 else f": {labels[0]} to {labels[-1]}" if labels else ""
         return RunResult(
             migration=adoption.newest.label,
-            message=f"{recorded}{whence}{span}" if labels else "Nothing to record: every migration is applied already",
+            message=adoption.done,
             execution=request.execution,
             database=session.server.database,
             duration_ms=(time.monotonic() - started) * 1_000,
@@ -230,7 +244,7 @@ def _record(session: Session, request: Request, adoption: Adoption) -> None:
     """Writes the records, while the other tool can't change its table."""
     history = adoption.history
     before = len(own_history.read_applied(session))
-    commands = [*_records(session, request, adoption), *_origins(adoption)]
+    commands = [*_records(session, request, adoption), *_origins(adoption), *_accepted(session, adoption)]
     count = before + len(adoption.migrations)
     commands += [Command(f"SELECT 1 / (count(*) = $1::bigint)::integer FROM {SCHEMA}.applied", [count]), COMMIT]
     locks = [histories.lock_tables(session, history)] if history else []
@@ -284,6 +298,18 @@ def _origins(adoption: Adoption) -> Iterator[Command]:
         )
 
 
+def _accepted(session: Session, adoption: Adoption) -> Iterator[Command]:
+    """Where the database isn't as the files make it: verify leaves out what stays so."""
+    yield Command(f"DELETE FROM {SCHEMA}.accepted")
+    for number, each in enumerate((each for each in adoption.differences if each.key), 1):
+        yield Command(
+            f"INSERT INTO {SCHEMA}.accepted (number, kind, identity, expected, found, major, attempt, lock_holder) "
+            "SELECT $1::integer, $2, $3, $4, $5, $6::integer, pg_catalog.max(id), "
+            f"{HELD_BY_US} FROM {SCHEMA}.attempts",
+            [number, *(each.key or ()), each.expected, each.found, session.server.major],
+        )
+
+
 def _changed_meanwhile(history: ForeignHistory) -> AnotherRunInProgress:
     return AnotherRunInProgress(
         f"{history.tool.name} has changed its history while it was being adopted.",
@@ -309,8 +335,3 @@ def _not_recorded(error: BatchError, history: ForeignHistory | None) -> Migrator
             "is needed only to lock the table, and can be revoked afterwards."
         )
     return named.but(state=_FATE) if named.retryable else named
-
-
-def _next_command(wanted: Wanted) -> NextCommand:
-    accepting = (word for name in wanted.accept for word in ("--accept", name))
-    return NextCommand(wanted.verb, (*([wanted.target] if wanted.target else []), *accepting))

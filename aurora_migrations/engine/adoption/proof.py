@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from aurora_migrations.engine.adoption.histories import ForeignHistory, Row
 from aurora_migrations.engine.catalog.change import fold
+from aurora_migrations.engine.catalog.compare import moved
 from aurora_migrations.engine.catalog.facts import Facts, Key, container, same
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.migrations import Migration
@@ -40,6 +42,7 @@ class Difference:
     what: str  # such as `column public.orders.total`
     expected: str | None  # its definition; None: there should be none
     found: str | None
+    key: Key | None = None  # of the object; a file has none
 
     def __str__(self) -> str:
         if self.found is None:
@@ -79,14 +82,20 @@ def expectations_of(source: Source) -> Expect:
     return expect
 
 
-def compare(expected: Expected, found: Facts, major: int, history: ForeignHistory | None) -> list[Difference]:
+def compare(
+    expected: Expected, found: Facts, major: int, history: ForeignHistory | None, schema: str = "public"
+) -> list[Difference]:
     """Every object that differs, by name. A table's columns, constraints and indexes are left out where the whole table
-    is missing, or is one that no file makes. `major` is the server's version."""
+    is missing, or is one that no file makes. `major` is the server's version; `schema` is where the database's own
+    names without a schema are, see `moved`."""
     known = {key: value for key, value in expected.facts.items() if key not in _ALWAYS}
     there = {key: value for key, value in found.items() if key not in _ALWAYS}
+    elsewhere = moved(there, schema)
+    there |= {key: text for key, text in elsewhere.items() if key in known and key not in there}
+    ours = {key for key, text in found.items() if any(other in known for other in moved({key: text}, schema))}
     different = {
         key: (known.get(key), there.get(key))
-        for key in sorted({*known, *there})
+        for key in sorted({*known, *there} - (ours - known.keys()) - {("schema", schema)})
         if key not in known or key not in there or not same(known[key], there[key], expected.major == major)
     }
     owners = {key: _owner(key, before or after or "") for key, (before, after) in different.items()}
@@ -108,7 +117,7 @@ def _of_facts(
     for key, (before, after) in different.items():
         if owners[key] in whole and key[0] not in _TABLES:
             continue
-        yield Difference(owners[key], " ".join(key), before, after)
+        yield Difference(owners[key], " ".join(key), before, after, key)
 
 
 def of_checksums(wrong: Iterable[tuple[Migration, Row]], tool: str) -> list[Difference]:
@@ -139,7 +148,7 @@ def check_accepted(differences: Sequence[Difference], accepted: Sequence[str], v
             solution="Accept only names that are listed: a table, a view or a function with its schema, or a file."
             if names
             else "Nothing differs: accept nothing.",
-            next_command=_again(verb, target, names),
+            next_command=again(verb, target, names),
         )
     left = [name for name in names if name not in accepted]
     if left:
@@ -150,13 +159,14 @@ def check_accepted(differences: Sequence[Difference], accepted: Sequence[str], v
             cause="Something was changed by hand, a file was changed after it had run, or a file is missing.",
             solution="Mend the files or the database, so that both are the same. Or accept each difference by its "
             f"name: {', '.join(left[:_SHOWN])}{', ...' if len(left) > _SHOWN else ''}.",
-            next_command=_again(verb, target, left if len(left) <= _SHOWN else left[:1]),
+            next_command=again(verb, target, left if len(left) <= _SHOWN else left[:1]),
             differences=[difference.to_dict() for difference in differences][:50],
         )
 
 
-def _again(verb: str, target: str | None, names: Sequence[str]) -> NextCommand:
-    accepting = (word for name in names for word in ("--accept", f"'{name}'" if '"' in name or "(" in name else name))
+def again(verb: str, target: str | None, names: Sequence[str]) -> NextCommand:
+    """The command with these names accepted."""
+    accepting = (word for name in names for word in ("--accept", shlex.quote(name)))
     return NextCommand(verb, (*([target] if target else []), *accepting))
 
 

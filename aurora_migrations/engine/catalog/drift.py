@@ -21,7 +21,7 @@ from aurora_migrations.engine.catalog.compare import (
     moved,
     owners,
 )
-from aurora_migrations.engine.catalog.facts import Facts, Key
+from aurora_migrations.engine.catalog.facts import Facts, Key, same
 from aurora_migrations.engine.catalog.mend import mend
 from aurora_migrations.engine.options import Ignored
 
@@ -37,12 +37,17 @@ class Expected:
     ignored: list[Ignored] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)  # files whose changes aren't known, with the reason
     doubtful: set[str] | None = field(default_factory=set)  # what those may have made; None if it may be anything
+    # What wasn't as the files make it and was accepted so: what was there, None if nothing; see `Accepted`.
+    accepted: dict[Key, str | None] = field(default_factory=dict)
+    accepted_here: bool = True  # whether the server was of the same major version then
 
     def add(self, file: str, change: Change, ignored: Iterable[Ignored] = ()) -> None:
         """What a file has changed, after those before it."""
         self.ignored += ignored
         for key in change.dropped:
             self.facts.pop(key, None)
+        for key in change.keys:
+            self.accepted.pop(key, None)
         self.facts |= change.expected
         self.since |= dict.fromkeys(change.expected, file)
 
@@ -58,6 +63,13 @@ class Expected:
         self.facts = {key: text for key, text in self.facts.items() if not names & owners(key, text)}
         if self.doubtful is not None:
             self.doubtful |= names
+
+    def accepts(self, deviation: Deviation) -> bool:
+        """Whether somebody has accepted this object as it is."""
+        if deviation.key not in self.accepted:
+            return False
+        then, now = self.accepted[deviation.key], deviation.found
+        return then == now or (then is not None and now is not None and same(then, now, self.accepted_here))
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ class Drift:
     expected: int  # facts
     findings: tuple[Finding, ...]
     unexpected: tuple[str, ...]  # objects that no migration has made
+    accepted: tuple[str, ...] = ()  # objects that aren't as expected, as somebody has accepted
 
 
 def find_drift(
@@ -92,12 +105,17 @@ def find_drift(
         of_constraint = ("constraint", _constraint_of(each)) in facts
         findings.append(Finding(each, expected.since[each.key], mend(each, of_constraint)))
     findings += _unfit_indexes(expected, found, at_work)
+    left_out = [each.deviation.name for each in findings if expected.accepts(each.deviation)]
+    findings = [each for each in findings if not expected.accepts(each.deviation)]
     others = {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)}
     doubtful = expected.doubtful
     made_by_nobody = {
         key: text for key, text in others.items() if doubtful is not None and not doubtful & owners(key, text)
     }
-    return Drift(len(facts), tuple(findings), tuple(_unexpected(facts, made_by_nobody)))
+    unexpected = [*_unexpected(facts, made_by_nobody)]
+    known = {" ".join(key) for key in expected.accepted}
+    left_out += [name for name in unexpected if name in known]
+    return Drift(len(facts), tuple(findings), tuple(name for name in unexpected if name not in known), tuple(left_out))
 
 
 def _unfit_indexes(expected: Expected, found: Facts, building: set[str]) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
@@ -56,6 +56,12 @@ class ExecutionInput:
     requested_by: str  # the initiator's name, as it gives it; else the execution's
     table: str | None = None  # for adopt, the other tool's table, where there are several
     accept: tuple[str, ...] = ()  # for adopt and baseline, names of what may differ
+
+
+def is_change(asked: Mapping[str, Any]) -> bool:
+    """Whether an input starts a run (as it does without an action) or another change; all else is read-only."""
+    action = asked.get("action") or CHANGES[0]
+    return action in CHANGES and (action not in ADOPTIONS or bool(asked.get("confirm")))
 
 
 def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:

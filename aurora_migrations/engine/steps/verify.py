@@ -21,7 +21,16 @@ from aurora_migrations.engine.errors import (
     VerificationFailed,
 )
 from aurora_migrations.engine.expectations import LOCKED, Check, check_rows
-from aurora_migrations.engine.history import Applied, Done, State, read_course, read_done, read_state
+from aurora_migrations.engine.history import (
+    Accepted,
+    Applied,
+    Done,
+    State,
+    read_accepted,
+    read_course,
+    read_done,
+    read_state,
+)
 from aurora_migrations.engine.history import Change as CourseChange
 from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
@@ -71,6 +80,8 @@ class Catalogue:
             "expected": self.drift.expected,
             "unexpected": first(self.drift.unexpected, _UNEXPECTED_BUDGET),
             "unexpected_count": len(self.drift.unexpected),
+            "accepted": first(self.drift.accepted, _UNEXPECTED_BUDGET),
+            "accepted_count": len(self.drift.accepted),
             "unknown": first(unknown, _UNEXPECTED_BUDGET),
             "unknown_count": len(unknown),
         }
@@ -254,7 +265,13 @@ def read_expected(
     """What the changes of a `course`, one after the other, leave; `outlines` are those of applied migrations."""
     expected, package = Expected(), step.source.package
     edits = read_edits(session, step.source, state.applied)
-    for change in course:
+    accepted = read_accepted(session)
+    expected.accepted_here = accepted.major == session.server.major
+    steps: list[CourseChange | Accepted] = [*course, accepted]
+    for change in sorted(steps, key=lambda each: each.attempt):  # what was accepted comes after what was there by then
+        if isinstance(change, Accepted):
+            expected.accepted |= change.found
+            continue
         migration, outline = package.by_version.get(change.version), outlines.get(change.version)
         if migration is None:
             expected.forget(f"{change.version}", "it isn't in this package", None)

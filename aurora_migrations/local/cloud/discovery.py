@@ -92,7 +92,7 @@ def found_by_others(home: Path, access: Access) -> Iterator[bool]:
     """
     with contextlib.ExitStack() as closing:
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            project.make(home)
             deadline = time.monotonic() + 20 * _PROBE_S
             while (lock := hold(home / _LOCK)) is None and time.monotonic() < deadline:
                 time.sleep(_PROBE_S / 10)  # a check has it for a moment

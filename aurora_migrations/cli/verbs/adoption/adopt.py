@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.files import write_files
+from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.adoption.recognition import recognize
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import (
@@ -153,10 +155,18 @@ def _expectations(source: Source, activity: Activity) -> Expect:
 def _import(arguments: argparse.Namespace) -> None:
     folder = arguments.from_folder
     layout = lay_out(folder, recognize(folder))
-    write_files(arguments.migrations, layout.texts)
-    note(f"Wrote {plural(len(layout.texts), 'file')} to {arguments.migrations}, from {layout.tool}'s in {folder}.")
+    new = {name: text for name, text in layout.texts.items() if not _has(arguments.migrations / name, text)}
+    write_files(arguments.migrations, new)  # those of an earlier call, which wasn't confirmed, stay
+    note(f"Wrote {plural(len(new), 'file')} to {arguments.migrations}, from {layout.tool}'s in {folder}.")
     for problem in layout.left_out:
         note(f"  left out: {problem}")
+
+
+def _has(path: Path, text: str) -> bool:
+    """Whether a file is there and has this text."""
+    with contextlib.suppress(OSError):
+        return path.read_bytes() == text.encode()
+    return False
 
 
 def _checked(plan: Mapping[str, Any], arguments: argparse.Namespace, wanted: Wanted) -> str:

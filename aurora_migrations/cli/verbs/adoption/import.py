@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aurora_migrations.adoption.layouts import Layout, lay_out, write_files
+from aurora_migrations.adoption.files import write_files
+from aurora_migrations.adoption.layouts import Layout, lay_out
 from aurora_migrations.adoption.recognition import recognize
 from aurora_migrations.adoption.tools import TOOLS
 from aurora_migrations.cli import options

@@ -128,7 +128,8 @@ def _report(output: str, packages: Sequence[Path], templates: Sequence[Path]) ->
     stack = first.name.removesuffix(".template.json")
     show(
         "To deploy, with a bucket of yours:",
-        *(f"  aws s3 cp {path} s3://BUCKET/" for path in packages),
-        f"  aws cloudformation deploy --stack-name {stack} --template-file {first} --s3-bucket BUCKET \\",
+        *(f"  aws s3 cp {options.quoted(str(path))} s3://BUCKET/" for path in packages),
+        f"  aws cloudformation deploy --stack-name {stack} --template-file {options.quoted(str(first))} \\",
+        "    --s3-bucket BUCKET \\",
         f"    --parameter-overrides {_BUCKET}=BUCKET --capabilities CAPABILITY_IAM",
     )
