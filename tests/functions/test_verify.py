@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -460,3 +461,32 @@ def test_what_a_file_of_unknown_changes_may_have_made_is_not_listed_as_made_by_n
     assert "002_b.sql" in str(catalogue["unknown"])
     assert "table public.by_hand" in str(catalogue["unexpected"])
     assert "public.b'" not in str(catalogue["unexpected"])
+
+
+def test_functions_that_a_file_of_unknown_changes_names_are_not_compared(machine, database) -> None:
+    makes = "CREATE OR REPLACE FUNCTION {0}() RETURNS int LANGUAGE sql AS 'SELECT {1}';\n"
+    run(machine, makes.format("f", 1) + makes.format("g", 1))
+    known = Replayed(machine.migrations, database).changes
+    machine.migrations.write("002_b.sql", makes.format("f", 2) + 'CREATE COLLATION c FROM "C";')
+    Replayed(machine.migrations, database, known).write_manifest()
+    machine.execution = "second"
+    catalogue = machine.run()["verified"]["catalogue"]
+    assert "002_b.sql" in str(catalogue["unknown"])
+    assert (catalogue["unexpected"], catalogue["expected"]) == ([], 1)
+    database.execute("CREATE OR REPLACE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 3'")
+    machine.execution = "later"
+    assert "function public.g()" in machine.refused("verify", VerificationFailed, {"action": "verify"})["message"]
+
+
+def test_what_only_dynamic_sql_can_have_made_is_a_warning_as_before_the_commit(machine, database) -> None:
+    makes = "DO $$ BEGIN EXECUTE 'CREATE TABLE copy_in_' || current_database() || ' (id int)'; END $$;"
+    machine.migrations.write("001_a.sql", f"{makes}\nCREATE TABLE named (id int);")
+    machine.write_replayed()  # in a database of another name
+    answer = machine.run()
+    (warning,) = (each for each in answer["warnings"] if each.startswith("Drift"))
+    assert re.fullmatch(r"Drift: table public\.copy_in_\w+: expected there, found not there \(001_a\.sql\)", warning)
+    assert f"table public.copy_in_{database.name}" in answer["verified"]["catalogue"]["unexpected"]
+    database.execute("DROP TABLE named")
+    machine.execution = "later"
+    found = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert [check["promise"] for check in found["checks"]] == ["table public.named"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.catalog.compare import (
@@ -21,7 +22,7 @@ from aurora_migrations.engine.catalog.compare import (
     moved,
     owners,
 )
-from aurora_migrations.engine.catalog.facts import Facts, Key
+from aurora_migrations.engine.catalog.facts import Facts, Key, parts_of
 from aurora_migrations.engine.catalog.mend import mend
 from aurora_migrations.engine.options import Ignored
 
@@ -36,7 +37,7 @@ class Expected:
     since: dict[Key, str] = field(default_factory=dict)  # the file since which each is expected
     ignored: list[Ignored] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)  # files whose changes aren't known, with the reason
-    doubtful: set[str] | None = field(default_factory=set)  # what those may have made; None if it may be anything
+    doubtful: set[str] | None = field(default_factory=set)  # the words of those; None if it may be anything
 
     def add(self, file: str, change: Change, ignored: Iterable[Ignored] = ()) -> None:
         """What a file has changed, after those before it."""
@@ -46,18 +47,18 @@ class Expected:
         self.facts |= change.expected
         self.since |= dict.fromkeys(change.expected, file)
 
-    def forget(self, file: str, reason: str, tables: Iterable[str] | None) -> None:
-        """Takes out what a file may have changed of which nothing is known: all that belongs to these tables, as the
-        file names them; everything, if it may be anything (None)."""
+    def forget(self, file: str, reason: str, text: bytes | None) -> None:
+        """Takes out what a file may have changed of which nothing is known: all whose name, or whose table's name, is
+        in its text; everything, if it may be anything (None)."""
         self.unknown[file] = reason
-        if tables is None:
+        if text is None:
             self.facts.clear()
             self.doubtful = None
             return
-        names = {name for table in tables for name in (table, f"public.{table}")}
-        self.facts = {key: text for key, text in self.facts.items() if not names & owners(key, text)}
+        words = set(_words(text.decode(errors="replace")))
+        self.facts = {key: each for key, each in self.facts.items() if not _is_named(key, each, words)}
         if self.doubtful is not None:
-            self.doubtful |= names
+            self.doubtful |= words
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def find_drift(
     others = {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)}
     doubtful = expected.doubtful
     made_by_nobody = {
-        key: text for key, text in others.items() if doubtful is not None and not doubtful & owners(key, text)
+        key: text for key, text in others.items() if doubtful is not None and not _is_named(key, text, doubtful)
     }
     return Drift(len(facts), tuple(findings), tuple(_unexpected(facts, made_by_nobody)))
 
@@ -123,6 +124,16 @@ def _unexpected(expected: Facts, found: Facts) -> Iterator[str]:
         )
         if not constraint and not any(owner in others for owner in of) and key != ("schema", "public"):
             yield " ".join(key)
+
+
+def _is_named(key: Key, definition: str, words: set[str]) -> bool:
+    """Whether an object, or its table, may be named in a text of these words."""
+    return any(_words(parts_of(name)[-1]) <= words for name in owners(key, definition) if parts_of(name))
+
+
+@lru_cache(maxsize=50_000)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[\w$]+", text.lower()))
 
 
 def _is_there(key: Key, text: str, facts: Facts, schema: str) -> bool:
