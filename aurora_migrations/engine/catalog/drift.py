@@ -22,10 +22,12 @@ from aurora_migrations.engine.catalog.compare import (
     moved,
     owners,
 )
-from aurora_migrations.engine.catalog.facts import Facts, Key, parts_of
+from aurora_migrations.engine.catalog.facts import Facts, Key, container, parts_of
 from aurora_migrations.engine.catalog.mend import mend
 from aurora_migrations.engine.options import Ignored
 
+# What definitions of other objects name.
+_NAMED = {*TABLES, "schema", "sequence", "function", "enum", "domain", "composite type", "range type"}
 _UNFIT = re.compile(r" (?:INVALID|NOT READY)\b")
 
 
@@ -86,12 +88,13 @@ def find_drift(
     `schema` is where the database's own names without a schema are, see `moved`."""
     elsewhere = moved(found, schema)
     at_work, facts = set(building), expected.facts
-    findings = []
+    findings, missing = [], {key for key in facts if key not in found and key not in elsewhere}
     for each in deviations(facts, (), found, same_major, elsewhere):
         if is_ignored(each.key, expected.ignored) or (each.key[1] in at_work and _is_unfit(each.found)):
             continue
         of_constraint = ("constraint", _constraint_of(each)) in facts
-        findings.append(Finding(each, expected.since[each.key], mend(each, of_constraint)))
+        sql = mend(each, of_constraint) if _can_be_made(each, facts, missing) else ""
+        findings.append(Finding(each, expected.since[each.key], sql))
     findings += _unfit_indexes(expected, found, at_work)
     others = {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)}
     doubtful = expected.doubtful
@@ -99,6 +102,23 @@ def find_drift(
         key: text for key, text in others.items() if doubtful is not None and not _is_named(key, text, doubtful)
     }
     return Drift(len(facts), tuple(findings), tuple(_unexpected(facts, made_by_nobody)))
+
+
+def _can_be_made(deviation: Deviation, facts: Facts, missing: set[Key]) -> bool:
+    """Whether what it needs is there. Otherwise SQL that drops and makes an object may only drop it."""
+    kind, of = deviation.key[0], container(deviation.key)
+    text = f"{deviation.expected} {deviation.key[1]}"
+    for key in missing:
+        if key[0] in _NAMED and key != deviation.key and (f"{key[1]}." if key[0] == "schema" else key[1]) in text:
+            return False
+        if key[0] == "column" and kind != "column" and container(key) in owners(deviation.key, text):
+            return False
+    if kind == "column" and any((view, of) in facts for view in ("view", "materialized view")):
+        return False
+    # A partition gets its columns and triggers from its table, and its index from that one's.
+    from_parent = deviation.found is None and kind in ("column", "trigger")
+    is_partition = any("PARTITION OF" in facts.get((table, of), "") for table in TABLES)
+    return not (from_parent and is_partition) and not (kind in INDEXES and " PARTITION OF " in text)
 
 
 def _unfit_indexes(expected: Expected, found: Facts, building: set[str]) -> Iterator[Finding]:
