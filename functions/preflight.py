@@ -14,8 +14,10 @@ from aurora_migrations.engine import status
 from aurora_migrations.engine.adoption.adopt import check_adoption, plan_adoption, wanted_by
 from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
 from aurora_migrations.engine.adoption.proof import expectations_of
+from aurora_migrations.engine.catalog.facts import read_facts
+from aurora_migrations.engine.catalog.pages import digest, without_secrets, write_pages
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import InvalidInput, MigratorError
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state, read_undone
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.nontransactional.intents import (
@@ -141,6 +143,28 @@ def _read_only(step: Step, session: Session) -> Report:
     return _report(step, session, pending, read_applied(session), "done", (), answer)
 
 
+def _facts(step: Step, session: Session) -> Report:
+    """The report of a page of the database's facts."""
+    facts = without_secrets(read_facts(session))
+    pages, number = write_pages(facts), step.input.page
+    if number > len(pages):
+        raise InvalidInput(
+            f"There is no page {number} of the facts: there are {len(pages)}.",
+            cause="The schema has changed, or the number is wrong.",
+            solution="Read them again from page 1 on.",
+        )
+    answer = {
+        "message": f"{len(facts)} facts of the catalogue, page {number} of {len(pages)}",
+        "server_version": session.server.version,
+        "facts": pages[number - 1],
+        "count": len(facts),
+        "page": number,
+        "pages": len(pages),
+        "digest": digest(facts),
+    }
+    return _report(step, session, (), read_applied(session), "done", (), answer)
+
+
 def _verify(step: Step, session: Session) -> Report:
     package, applied = step.source.package, read_applied(session)
     if step.input.target is not None:
@@ -193,6 +217,7 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "history": _read_only,
     "plan": _show_plan,
     "verify": _verify,
+    "facts": _facts,
     "rollback": _roll_back,
     "resolve": _resolve,
     "cancel": _cancel,

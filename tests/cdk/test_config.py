@@ -283,7 +283,7 @@ MISTAKES = {
     "unknown action": (
         put("allowed_actions", ["plan", "drop"]),
         "allowed_actions[1]` must be 'run-migration', 'list-migrations', 'status', 'history', 'plan', "
-        "'verify', 'rollback', 'resolve', 'cancel', 'adopt' or 'baseline', not \"drop\".",
+        "'verify', 'facts', 'rollback', 'resolve', 'cancel', 'adopt' or 'baseline', not \"drop\".",
     ),
     "no plan": (
         put("allowed_actions", ["run-migration"]),

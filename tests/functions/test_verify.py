@@ -490,3 +490,12 @@ def test_what_only_dynamic_sql_can_have_made_is_a_warning_as_before_the_commit(m
     machine.execution = "later"
     found = machine.refused("verify", VerificationFailed, {"action": "verify"})
     assert [check["promise"] for check in found["checks"]] == ["table public.named"]
+
+
+def test_drift_of_what_may_be_a_password_shows_neither_value_nor_sql(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int, api_key text DEFAULT 'hunter2');")
+    database.execute("ALTER TABLE a ALTER api_key SET DEFAULT 'sesame'")
+    machine.execution = "later"
+    found = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert "column public.a.api_key" in found["message"]
+    assert not re.search("hunter2|sesame", str(found))

@@ -35,14 +35,21 @@ class Deviation:
         """The object, such as `index public.orders_idx`."""
         return " ".join(self.key)
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether a value in it may be a password, by the words of its name and its definitions."""
+        return speaks_of_secrets(f"{self.name} {self.expected} {self.found}")
+
     def in_words(self) -> tuple[str, str]:
         """What was expected and what was found, short and without anything that may be a password."""
-        texts = self.expected, self.found
+        texts = tuple(
+            text and (without_values(text) if self.is_secret else text) for text in (self.expected, self.found)
+        )
         if None in texts or "" in texts:
             plain = "there" if None in texts else "nothing special"
             expected, found = (_shown(text) if text else plain if text is not None else "not there" for text in texts)
             return expected, found
-        expected, found = str(self.expected), str(self.found)
+        expected, found = map(str, texts)
         start = 0
         if max(len(expected), len(found)) > _LENGTH:
             pairs = zip(expected, found, strict=False)
@@ -129,8 +136,6 @@ def _has_twin(key: Key, definition: str, expected: Mapping[Key, str], found: Fac
 
 
 def _shown(definition: str, start: int = 0) -> str:
-    if speaks_of_secrets(definition):
-        definition = without_values(definition)
     text = _HASH.sub(r"\1 \2", definition)[start:]
     cut = f"{text[: _LENGTH - 3]}..." if len(text) > _LENGTH else text
     return f"...{cut}" if start else cut

@@ -93,7 +93,7 @@ def find_drift(
         if is_ignored(each.key, expected.ignored) or (each.key[1] in at_work and _is_unfit(each.found)):
             continue
         of_constraint = ("constraint", _constraint_of(each)) in facts
-        sql = mend(each, of_constraint) if _can_be_made(each, facts, missing) else ""
+        sql = mend(each, of_constraint) if _can_be_made(each, facts, missing) and not each.is_secret else ""
         findings.append(Finding(each, expected.since[each.key], sql))
     findings += _unfit_indexes(expected, found, at_work)
     others = {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)}

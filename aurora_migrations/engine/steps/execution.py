@@ -16,6 +16,7 @@ ActionName = Literal[
     "history",
     "plan",
     "verify",
+    "facts",
     "rollback",
     "resolve",
     "cancel",
@@ -27,7 +28,7 @@ CHANGES: tuple[ActionName, ...] = ("run-migration", "rollback", "resolve", "canc
 ADOPTIONS = ("adopt", "baseline")  # without `confirm` they only show what they would record
 READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in CHANGES)
 USUAL_ACTIONS = ACTIONS[: ACTIONS.index("rollback")]  # the others only where an environment allows them
-KEYS = ("action", "target", "confirm", "table", "accept", "trigger", "requested_by")
+KEYS = ("action", "target", "confirm", "table", "accept", "page", "trigger", "requested_by")
 # What AWS writes there itself: the console into its default input, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
@@ -56,6 +57,7 @@ class ExecutionInput:
     requested_by: str  # the initiator's name, as it gives it; else the execution's
     table: str | None = None  # for adopt, the other tool's table, where there are several
     accept: tuple[str, ...] = ()  # for adopt and baseline, names of what may differ
+    page: int = 1  # for facts, which page of them
 
 
 def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:
@@ -79,6 +81,7 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
         _text(data, "requested_by") or execution,
         _text(data, "table"),
         _texts(data, "accept"),
+        _page(data),
     )
     # Nothing in an input may be ignored silently.
     if given.target is not None and given.action not in _WITH_TARGET:
@@ -89,6 +92,8 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
         raise _invalid(f"Only the action adopt takes a `table`, not {given.action}.")
     if given.accept and given.action not in ADOPTIONS:
         raise _invalid(f"The action {given.action} takes no `accept`; these do: {', '.join(ADOPTIONS)}.")
+    if data.get("page") is not None and given.action != "facts":
+        raise _invalid(f"Only the action facts takes a `page`, not {given.action}.")
     if given.action == "baseline" and given.target is None:
         raise _invalid(
             "A baseline needs a target, the last migration that is applied already: "
@@ -119,6 +124,13 @@ def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | N
     if without_password(value) != value:
         raise _invalid(f"The input's key {key} has a password in it; an execution's input is kept and mailed.")
     return value
+
+
+def _page(data: Mapping[str, object]) -> int:
+    text = _text(data, "page", number=True) or "1"
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) > 0):
+        raise _invalid(f"The input's key page is {text[:40]!r}; it must be a number from 1 on.")
+    return int(text)
 
 
 def _texts(data: Mapping[str, object], key: str) -> tuple[str, ...]:
