@@ -1,4 +1,4 @@
-"""The action facts: the schema as an execution returns it, page by page."""
+"""The actions facts, the schema page by page, and rehearse, which an environment must allow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 from aurora_migrations.engine import Session
 from aurora_migrations.engine.catalog import pages
 from aurora_migrations.engine.catalog.facts import read_facts
-from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
+from aurora_migrations.engine.steps.execution import USUAL_ACTIONS
+from tests.database.helpers import applied
 
 
 def test_pages_have_all_facts_and_fit_into_a_state(machine, database, monkeypatch) -> None:
@@ -37,3 +39,17 @@ def test_pages_have_all_facts_and_fit_into_a_state(machine, database, monkeypatc
 
 def test_a_page_is_far_below_the_limit_of_a_state() -> None:
     assert pages.PAGE < 0.75 * 256 * 1024
+
+
+def test_rehearsal_runs_only_where_an_environment_allows_it(machine, database) -> None:
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);\nINSERT INTO a VALUES (1);")
+    machine.write_manifest()
+    answer = machine.run({"action": "rehearse"})
+    (file,) = answer["rehearsal"]["files"]
+    assert (file["result"], file["rows"]) == ("done", ["public.a: 1 inserted"])
+    assert answer["pending"][0]["file"] == "001_a.sql"
+    assert (answer["rehearsal"]["files_omitted"], answer["rehearsal"]["sequences"]) == (0, [])
+    assert applied(database) == []
+    machine.variables["ALLOWED_ACTIONS"] = ",".join(USUAL_ACTIONS)
+    refused = machine.refused("preflight", ActionNotAllowed, {"action": "rehearse"})
+    assert "rehearse isn't allowed in this environment" in refused["message"]

@@ -46,7 +46,6 @@ def main(argv: Sequence[str]) -> int:
         "Exits with 1 if they differ. The queries of views are compared only between servers of one major version; "
         "with an environment, values beside words such as password aren't compared.",
         "diff dev prod",
-        "diff prod --database-url postgresql://app:secret@localhost/shop",
         "diff --database-url postgresql://app:secret@one/shop --database-url postgresql://app:secret@other/shop",
     )
     named = "an environment on AWS, such as dev, or local, the local cloud; it must allow the action facts"

@@ -44,6 +44,7 @@ _ROWS = f"""
      WHERE w.inserted + w.updated + w.deleted > 0
      GROUP BY 1 ORDER BY pg_catalog.sum(w.inserted + w.updated + w.deleted) DESC
 """
+ROWS = Command(_ROWS)
 # What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
 REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")

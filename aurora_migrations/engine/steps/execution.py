@@ -22,17 +22,19 @@ ActionName = Literal[
     "cancel",
     "adopt",
     "baseline",
+    "rehearse",
 ]
 ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 CHANGES: tuple[ActionName, ...] = ("run-migration", "rollback", "resolve", "cancel", "adopt", "baseline")
 ADOPTIONS = ("adopt", "baseline")  # without `confirm` they only show what they would record
+# `rehearse` among them: it takes locks, but leaves nothing.
 READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in CHANGES)
 USUAL_ACTIONS = ACTIONS[: ACTIONS.index("rollback")]  # the others only where an environment allows them
 KEYS = ("action", "target", "confirm", "table", "accept", "page", "trigger", "requested_by")
 # What AWS writes there itself: the console into its default input, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
-_WITH_TARGET = ("run-migration", "plan", "verify", "rollback", "resolve", *ADOPTIONS)
+_WITH_TARGET = ("run-migration", "plan", "verify", "rollback", "resolve", *ADOPTIONS, "rehearse")
 _WITH_CONFIRM = ("rollback", "resolve", *ADOPTIONS)
 OUTCOMES = ("applied", "again")  # what `confirm` is for the action resolve
 _LONGEST = 256  # characters of a value

@@ -300,15 +300,12 @@ def _text(step: Step, action: Action, migration: Migration) -> bytes | None:
 
 def depends_on_data(step: Step, finding: Finding) -> bool:
     """Whether only dynamic SQL can have made what is expected. Then it was no more than a warning before the commit."""
-    found = (
-        (action, migration, path)
-        for migration in step.source.package.migrations
-        for action, path in (("apply", migration.path), ("rollback", migration.down))
-        if path and path.name == finding.since
-    )
-    action, migration, path = next(found)
-    script = step.source.script(action, migration)
-    return runs_dynamic_sql(script) and find_statement(script, read_text(path), finding.deviation) is None
+    for migration in step.source.package.migrations:
+        for path in (migration.path, migration.down):
+            if path and path.name == finding.since:
+                script = step.source.script("apply" if path == migration.path else "rollback", migration)
+                return runs_dynamic_sql(script) and find_statement(script, read_text(path), finding.deviation) is None
+    return False
 
 
 def _lasting(
