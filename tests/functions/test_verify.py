@@ -499,3 +499,27 @@ def test_drift_of_what_may_be_a_password_shows_neither_value_nor_sql(machine, da
     found = machine.refused("verify", VerificationFailed, {"action": "verify"})
     assert "column public.a.api_key" in found["message"]
     assert not re.search("hunter2|sesame", str(found))
+
+
+def test_what_others_have_changed_of_a_table_before_a_run_is_no_failure_of_it(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int, b int DEFAULT 1);")
+    database.execute("ALTER TABLE a ALTER b SET DEFAULT 2")
+    machine.execution = "second"
+    machine.migrations.write("002_step.sql", "ALTER TABLE a ADD c int;")
+    machine.write_replayed()
+    drift = "column public.a.b: expected integer DEFAULT 1, found integer DEFAULT 2 (001_step.sql)"
+    assert f"Drift: {drift}" in machine.run()["warnings"]
+    machine.execution = "later"
+    for asked in ({"action": "verify"}, {"action": "verify", "target": "002"}):
+        assert drift in machine.refused("verify", VerificationFailed, asked)["message"]
+
+
+def test_table_of_others_that_is_gone_with_what_a_run_has_added_fails_it(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    machine.migrations.write("002_step.sql", "ALTER TABLE a ADD c int;")
+    package = machine.write_replayed()
+    machine.execution = "second"
+    so_far = machine.call("apply", package=package)
+    database.execute("DROP TABLE a")
+    told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
+    assert [check["promise"] for check in told["checks"]] == ["table public.a"]

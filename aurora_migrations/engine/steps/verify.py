@@ -183,11 +183,17 @@ def verify(step: Step) -> Verification:
         lasting = tuple(_lasting(step, session, known, applied))
         catalogue = _read_drift(step, session, known, state)
         ours = [m for m in package.migrations if m.version in (did or ({target.version} if target else set()))]
-        touched = {container(key) for each in _changes_of(step, ours) for key in each.keys}
+        keys = {key for each in _changes_of(step, ours) for key in each.keys}
+        touched = {container(key) for key in keys}
         failed, other = list[Check](), list[Check]()
         for finding in catalogue.drift.findings:
-            # What others have changed elsewhere is no failure of this run.
-            is_ours = (action == "verify" and not target) or container(finding.deviation.key) in touched
+            # What others have changed is no failure of this run, even of a table that it changes, too: unless that is
+            # gone, and with it what this run has made.
+            deviation = finding.deviation
+            is_gone = deviation.found is None and container(deviation.key) == deviation.key[1]
+            of_target = action == "verify" or is_gone
+            is_ours = deviation.key in keys or (of_target and container(deviation.key) in touched)
+            is_ours |= action == "verify" and not target
             fails = is_ours and not depends_on_data(step, finding)
             (failed if fails else other).append(as_check(finding))
         seen = {check.promise.rpartition(".")[2] for check in failed}
