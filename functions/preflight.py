@@ -1,4 +1,5 @@
-"""Preflight: checks the secret, the connection, the package, and what there is to do. Changes nothing.
+"""Preflight: checks the secret, the connection, the package, and what there is to do. Changes nothing: a rehearsal,
+where an environment allows one, is rolled back.
 
 The state machines also call it to write the mails that no other function could write: about a step whose function died,
 an execution that ended, or pending migrations.
@@ -14,8 +15,10 @@ from aurora_migrations.engine import status
 from aurora_migrations.engine.adoption.adopt import check_adoption, plan_adoption, wanted_by
 from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
 from aurora_migrations.engine.adoption.proof import expectations_of
+from aurora_migrations.engine.catalog.facts import read_facts
+from aurora_migrations.engine.catalog.pages import digest, without_secrets, write_pages
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import InvalidInput, MigratorError
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state, read_undone
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.nontransactional.intents import (
@@ -26,6 +29,7 @@ from aurora_migrations.engine.nontransactional.intents import (
 )
 from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Session
+from aurora_migrations.engine.preview.rehearsal import LONGEST, jobs_of, rehearse
 from aurora_migrations.engine.steps.step import Step, read_only_session
 from functions import workflow_mails
 from functions.entrypoint import Call, Deployment, lambda_handler, unexpected
@@ -33,6 +37,7 @@ from functions.workflow_mails import DatabaseState
 
 # Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
 _LIST_BUDGET, _PLAN_BUDGET, _STATUS_BUDGET, _WARNINGS_BUDGET = 100_000, 24_000, 20_000, 4_000
+_REHEARSAL_BUDGET = 60_000
 _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
 DATABASE_ATTEMPTS = 6  # to read the database, before a mail is sent without; no retry of the state machine has fewer
 
@@ -122,8 +127,21 @@ def _show_plan(step: Step, session: Session) -> Report:
     plan = _plan(step, session)
     answer = status.plan_answer(session, step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = status.newest(plan.warnings, _WARNINGS_BUDGET)
+    if step.input.action == "rehearse":
+        answer["rehearsal"] = _rehearse(step, session, plan)
     report = _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
     return replace(report, running=running)
+
+
+def _rehearse(step: Step, session: Session, plan: Plan) -> dict[str, object]:
+    """What a rehearsal of the plan has shown, in a session of its own, as this one can't write."""
+    limits, unfinished = step.settings.limits, read_state(session).unfinished
+    jobs = jobs_of(step.source, plan.pending, limits)
+    with Session(step.url, step.execution, "rehearsal") as writing:
+        longest = min(LONGEST, step.deadline.left / 1_000)
+        rehearsal = rehearse(writing, jobs, unfinished, limits.lock_timeout, longest)
+    files = status.first([each.to_dict() for each in rehearsal.files], _REHEARSAL_BUDGET)
+    return {**rehearsal.to_dict(), "files": files, "files_omitted": len(rehearsal.files) - len(files)}
 
 
 def _read_only(step: Step, session: Session) -> Report:
@@ -139,6 +157,28 @@ def _read_only(step: Step, session: Session) -> Report:
     known = {migration.label: migration for migration in step.source.package.migrations}
     pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly applied"))
     return _report(step, session, pending, read_applied(session), "done", (), answer)
+
+
+def _facts(step: Step, session: Session) -> Report:
+    """The report of a page of the database's facts."""
+    facts = without_secrets(read_facts(session))
+    pages, number = write_pages(facts), step.input.page
+    if number > len(pages):
+        raise InvalidInput(
+            f"There is no page {number} of the facts: there are {len(pages)}.",
+            cause="The schema has changed, or the number is wrong.",
+            solution="Read them again from page 1 on.",
+        )
+    answer = {
+        "message": f"{len(facts)} facts of the catalogue, page {number} of {len(pages)}",
+        "server_version": session.server.version,
+        "facts": pages[number - 1],
+        "count": len(facts),
+        "page": number,
+        "pages": len(pages),
+        "digest": digest(facts),
+    }
+    return _report(step, session, (), read_applied(session), "done", (), answer)
 
 
 def _verify(step: Step, session: Session) -> Report:
@@ -192,7 +232,9 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "status": _read_only,
     "history": _read_only,
     "plan": _show_plan,
+    "rehearse": _show_plan,
     "verify": _verify,
+    "facts": _facts,
     "rollback": _roll_back,
     "resolve": _resolve,
     "cancel": _cancel,
@@ -222,7 +264,7 @@ def _report(
 ) -> Report:
     """HazardRefused, if pending files have hazards that they don't allow, and the environment refuses them."""
     action, server, result = step.input.action, session.server, None
-    runs = pending if action in ("run-migration", "plan") else ()
+    runs = pending if action in ("run-migration", "plan", "rehearse") else ()
     hazards = [hazard for migration in runs for hazard in step.source.script("apply", migration).open_hazards]
     if hazards and step.settings.hazards == "refuse" and action == "run-migration":
         raise hazards_refused(hazards)

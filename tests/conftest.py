@@ -76,6 +76,14 @@ def pytest_report_header(config: pytest.Config) -> str:
     return servers.header(_chosen(config))
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints what tests have measured (`record_property("measured", ...)`)."""
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, value in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('[')[2].rstrip(']')}: {value}")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "programs" in metafunc.fixturenames:
         chosen = _chosen(metafunc.config)

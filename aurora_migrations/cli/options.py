@@ -184,7 +184,7 @@ def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
     places.add_argument(
         "--env",
         metavar="NAME",
-        type=_environment,
+        type=environment,
         help="run in an environment on AWS, such as dev, with the migrations that were deployed to it",
     )
     places.add_argument("--local", action="store_true", help="run in the local cloud, through the same state machine")
@@ -271,7 +271,8 @@ def source(arguments: argparse.Namespace) -> Source:
     return KnownSource(found)
 
 
-def _environment(text: str) -> str:
+def environment(text: str) -> str:
+    """The type of an environment's name."""
     if not _ENVIRONMENT.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} isn't the name of an environment, such as dev or prod")
     return text

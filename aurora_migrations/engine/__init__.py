@@ -11,6 +11,7 @@
     catalog/        what a database consists of, and what each migration changes of it
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
     steps/          the steps of an execution             nontransactional/  statements outside any transaction
+    preview/        what a run would meet: privileges, a rehearsal
 
 It knows PostgreSQL, and nothing of Lambda, AWS or the command line; only what `steps/` has is shared by functions,
 stack and command line. The path of a statement: `runner` takes the run lock (`postgres/session`) and runs file by file,

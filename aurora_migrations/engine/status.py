@@ -17,9 +17,11 @@ from aurora_migrations.engine.catalog.change import describe_change
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
 from aurora_migrations.engine.locks.blockers import read_tables_now
+from aurora_migrations.engine.migrations import read_text
 from aurora_migrations.engine.nontransactional.intents import find_running
 from aurora_migrations.engine.plan import Plan, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Server, Session
+from aurora_migrations.engine.preview.privileges import find_missing
 from aurora_migrations.engine.script import Source
 
 # From healthy to not: what `list` and `status` call a migration.
@@ -158,11 +160,12 @@ def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMIT
 
 def plan_answer(session: Session, source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str, object]:
     """What a run would do, file by file; if they are too many, the first. And what it would meet: the tables that are
-    there already, and who holds locks on them that conflict with those of the file."""
+    there already, who holds locks on them that conflict with those of the file, and what our role lacks for it."""
     files: list[dict[str, object]] = []
     scripts = {migration: source.script("apply", migration) for migration in plan.pending}
     named = {lock.table for script in scripts.values() for each in script.statements for lock in each.locks}
     there = read_tables_now(session, named) if named else {}
+    missing = find_missing(session, scripts, {migration: read_text(migration.path) for migration in scripts})
     for migration, script in scripts.items():
         locks = dict.fromkeys(lock for statement in script.statements for lock in statement.locks)
         modes: dict[str, list[str]] = {}
@@ -189,6 +192,7 @@ def plan_answer(session: Session, source: Source, plan: Plan, budget: int = UNLI
                 "existing": existing[:_LISTED],
                 "change": describe_change(script.change) if script.change else None,
                 "unreplayed": script.unreplayed or None,
+                "missing": missing.get(migration, [])[:_LISTED],
                 "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
             }
         )

@@ -28,6 +28,7 @@ from aurora_migrations.replay import cache, down, rows, schema_file
 from aurora_migrations.replay import server as servers
 from aurora_migrations.replay.outcome import Outcome, RowsFailure, describe
 from aurora_migrations.replay.reasons import (
+    DEPENDED_ROLE,
     EXISTING_ROLE,
     MISSING_DATABASE,
     MISSING_ROLE,
@@ -228,7 +229,8 @@ class _Run:
             self._prove_apart(database, *watcher.to_prove_apart)
         # The file that is being written is the last one: the next replay begins before it.
         is_before_last = problem is None and number < watcher.number == len(self.steps) - 1 < end
-        if is_before_last and self.server.is_ours:
+        # After a clean-up none, as what depends on a role in another database keeps a file from dropping the role.
+        if is_before_last and self.server.is_ours and not self.was_cleaned:
             self.server.keep(database, self.keys[watcher.number - 1].state, copy=True)
         return watcher.number, problem, cause
 
@@ -246,8 +248,9 @@ class _Run:
             self.made.add(database[1])
             self.server.stand_in_for_database(database[1])
             return None, ""
-        if EXISTING_ROLE.search(error.message) and self.server.is_ours and not self.was_cleaned:
-            self.was_cleaned = True  # an earlier replay may have made it
+        of_others = EXISTING_ROLE.search(error.message) or DEPENDED_ROLE.search(error.message)
+        if of_others and self.server.is_ours and not self.was_cleaned:
+            self.was_cleaned = True  # an earlier replay may have made it, or what depends on it
             self.made.clear()
             self.server.clean()
             raise _StartOver from error

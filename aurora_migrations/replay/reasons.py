@@ -8,11 +8,17 @@ from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.script import Script
 
 MISSING_ROLE = re.compile(r'role "(.+?)" does not exist')
+DEPENDED_ROLE = re.compile(r'role "(.+?)" cannot be dropped because some objects depend on it')
 EXISTING_ROLE = re.compile(r'role "(.+?)" already exists')
 MISSING_DATABASE = re.compile(r'database "(.+?)" does not exist')
 _PLACE = re.compile(r"^[^:\n]+\.sql(?::\d+:\d+|, at COMMIT)?: ")  # of an error, in its message
 # By the server's message.
 _EXTENSION = re.compile(r'extension "([^"]+)" (?:is not available|has no installation script)|extension control file "')
+# What a PostgreSQL may be built or started without.
+_LACKING = re.compile(
+    r"not supported in this build|compression method \S+ not supported|unsupported XML feature|must be loaded via"
+    r'|could not create locale|collation ".+?" for encoding ".+?" does not exist'
+)
 # By class or code of SQLSTATE.
 _REASONS = {
     "08": "it connects to another server",
@@ -50,6 +56,8 @@ def why_unreplayable(error: MigratorError) -> str:
     if found := _EXTENSION.search(what):
         name = f"the extension {found[1]}" if found[1] else "an extension"
         return f"it needs {name}, which the embedded PostgreSQL doesn't have: {what}"
+    if _LACKING.search(what):
+        return f"it needs what this PostgreSQL was built or started without: {what}"
     reason = _REASONS.get(str(error.facts.get("sqlstate", ""))[:2])
     return f"{reason}: {what}" if reason else ""
 

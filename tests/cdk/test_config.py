@@ -65,7 +65,7 @@ def test_what_is_not_set_has_a_careful_default() -> None:
     settings = read()
     assert settings.database.sslmode == "verify-full"
     assert settings.database.port == 5432
-    assert settings.allowed_actions == ("run-migration", *READ_ONLY_ACTIONS)
+    assert settings.allowed_actions == ("run-migration", *(each for each in READ_ONLY_ACTIONS if each != "rehearse"))
     assert settings.limits == Limits()
     assert (settings.account, settings.region, settings.watch_stacks) == (None, None, ())
 
@@ -283,7 +283,7 @@ MISTAKES = {
     "unknown action": (
         put("allowed_actions", ["plan", "drop"]),
         "allowed_actions[1]` must be 'run-migration', 'list-migrations', 'status', 'history', 'plan', "
-        "'verify', 'rollback', 'resolve', 'cancel', 'adopt' or 'baseline', not \"drop\".",
+        "'verify', 'facts', 'rollback', 'resolve', 'cancel', 'adopt', 'baseline' or 'rehearse', not \"drop\".",
     ),
     "no plan": (
         put("allowed_actions", ["run-migration"]),

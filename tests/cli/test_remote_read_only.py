@@ -150,6 +150,26 @@ def test_plan_tells_files_locks_and_hazards(there: Call, cloud: Cloud) -> None:
     assert cloud.executions()[0]["input"]["target"] == "019"
 
 
+def test_rehearsal_is_an_action_of_its_own(cloud: Cloud, call: Call) -> None:
+    statement = {"line": 2, "column": 1, "duration_ms": 31.5, "locks": ["ACCESS EXCLUSIVE on public.orders"]}
+    file = {"migration": "019", "file": "019_c.sql", "result": "failed", "reason": "it failed", "duration_ms": 40.0}
+    files = [{**file, "statements": [statement], "rows": ["public.orders: 5 updated"]}]
+    rehearsal = {"files": files, "files_omitted": 2, "blocked_ms": 40.1, "sequences": ["public.s"]}
+    cloud.deploy(answering({"rehearse": {**PLAN, "action": "rehearse", "rehearsal": rehearsal}}))
+    answer = call("plan", "--rehearse", "--env", "dev")
+    assert answer.code == 1
+    assert answer.out.partition("Rehearsed")[2].splitlines()[1:] == [
+        "  019_c.sql: failed in 40 ms",
+        "    2:1 took 31.5 ms, ACCESS EXCLUSIVE on public.orders",
+        "    public.orders: 5 updated",
+        "    It failed",
+        "  ... and 2 more files",
+        "  Locks that block the application were held for 40.1 ms.",
+        "  Not rolled back: numbers that these sequences gave out: public.s.",
+    ]
+    assert [each["input"]["action"] for each in cloud.executions()] == ["rehearse"]
+
+
 def test_verify_tells_tables_rows_and_indexes_in_80_columns(there: Call) -> None:
     lines = there("verify").out.splitlines()
     assert lines[0] == "Verified 1 table and 0 lasting expectations: all is as it should be"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from rich.table import Table
@@ -11,7 +12,8 @@ from aurora_migrations.compiler import squawk
 from aurora_migrations.embedded.server import Server
 from tests.cli.conftest import Call
 from tests.cli.test_read_only_verbs import table
-from tests.database.helpers import holding
+from tests.cli.test_schemas import fits
+from tests.database.helpers import exists, holding
 from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
 
@@ -80,6 +82,40 @@ def test_plan_names_who_holds_a_lock_on_a_partition_once(on: Call, two: Migratio
         files = json.loads(on("plan", "--output", "json").out)["pending"]
     (events,) = files[-1]["existing"]
     assert len(events["blockers"]) == 1
+
+
+def test_plan_names_privileges_that_the_role_lacks(call: Call, two: Migrations, database: Database, roles) -> None:
+    database.execute("CREATE TABLE theirs (id int)")
+    role = roles.create()
+    two.write("003_c.sql", "ALTER TABLE theirs ADD COLUMN note text;\n")
+    words = ("--database-url", database.url_as(role), "--migrations", str(two.dir))
+    answer = call("plan", *words, "--output", "json")
+    fits("plan", answer.json)
+    owner = "to be the owner of theirs, which belongs to postgres"
+    assert owner in answer.json["pending"][-1]["missing"]
+    assert f"Missing privileges: {owner}" in " ".join(call("plan", *words).out.split())
+
+
+def test_rehearsal_shows_times_locks_and_rows_and_changes_nothing(
+    on: Call, two: Migrations, database: Database
+) -> None:
+    two.write("003_c.sql", "CREATE TABLE made AS SELECT 1 AS a;\nSELECT pg_sleep(0.02);\n")
+    two.write("004_d.sql", "CREATE INDEX CONCURRENTLY i ON made (a);\n")
+    answer = on("plan", "--rehearse")
+    assert answer.code == 0
+    lines = answer.out.partition("Rehearsed in a transaction that was rolled back:")[2].splitlines()
+    assert any(re.fullmatch(r"  003_c\.sql: done in [\d.]+ ms", line) for line in lines)
+    assert any(re.fullmatch(r"    2:1 took [\d.]+ ms", line) for line in lines)
+    assert "    public.made: 1 inserted" in lines
+    assert "  004_d.sql: not rehearsed" in lines
+    assert not exists(database, "made")
+    told = on("plan", "--rehearse", "--output", "json").json
+    fits("plan", told)
+    assert [file["result"] for file in told["rehearsal"]["files"]] == ["done", "done", "done", "skipped"]
+    two.write("003_c.sql", "SELECT 1 / 0;\n")
+    failed = on("plan", "--rehearse")
+    assert (failed.code, "003_c.sql: failed" in failed.out) == (1, True)
+    assert "division by zero (22012)" in failed.out
 
 
 def test_plan_up_to_a_target_and_after_the_run(on: Call, two: Migrations) -> None:

@@ -1,10 +1,12 @@
 """Before a file commits, what it has done to the catalogue is what its replay did, and no table has lost rows."""
 
+import re
 from typing import Any
 
 import pytest
 
 from aurora_migrations.engine import MigratorError
+from aurora_migrations.engine.catalog.change import difference
 from aurora_migrations.engine.catalog.effects import Rows
 from aurora_migrations.engine.catalog.facts import same
 from aurora_migrations.engine.errors import VerificationFailed
@@ -152,6 +154,7 @@ def test_an_ignore_that_says_too_little_is_an_error(database: Database, migratio
         apply(database, migrations)
 
 
+POLICY = ("policy", "public.a.p")
 TRIGGER = """
     CREATE TABLE a (id int); CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);
     CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS 'begin delete from kept; return new; end';
@@ -245,6 +248,8 @@ def test_what_may_be_a_password_is_not_shown(database: Database, migrations: Mig
     migrations.write("001_a.sql", "CREATE TABLE IF NOT EXISTS a (password text DEFAULT 'hunter2-password');")
     error = failure(database, migrations)
     assert "hunter2" not in str(error.to_dict())
+    migrations.write("001_a.sql", "CREATE TABLE IF NOT EXISTS a (password text DEFAULT 'hunter3');")
+    assert not re.search("hunter3|sesame", str(failure(database, migrations).to_dict()))
 
 
 def test_the_comparison_does_not_depend_on_what_the_file_leaves_in_its_session(
@@ -302,7 +307,13 @@ def test_a_database_in_another_time_zone_has_the_same_constants(database: Databa
     migrations.write(
         "001_a.sql",
         "CREATE TABLE a (at timestamptz DEFAULT '2024-01-01 00:00') PARTITION BY RANGE (at);\n"
-        "CREATE TABLE a1 PARTITION OF a FOR VALUES FROM ('2024-01-01') TO ('2024-07-01');",
+        "CREATE TABLE a1 PARTITION OF a FOR VALUES FROM ('2024-01-01') TO ('2024-07-01');\n"
+        "CREATE VIEW v AS SELECT at FROM a WHERE at > '2024-02-01';\n"
+        "CREATE RULE r AS ON DELETE TO a WHERE old.at < '2024-02-01' DO INSTEAD NOTHING;\n"
+        "CREATE FUNCTION f() RETURNS bool RETURN (SELECT now() > timestamptz '2024-02-01');\n"
+        "CREATE POLICY p ON a USING (EXISTS (SELECT 1 FROM a1 WHERE at > '2024-02-01'));\n"
+        "CREATE DOMAIN d AS timestamptz DEFAULT '2024-02-01' CHECK (VALUE > '2024-02-01');\n"
+        "CREATE TABLE b (r tstzrange DEFAULT '[2024-02-01,2024-03-01)', s timestamptz[] DEFAULT '{2024-02-01}');",
     )
     source = Replayed(migrations, database)
     database.execute(f"ALTER DATABASE {database.name} SET timezone = 'America/Sao_Paulo'")
@@ -310,3 +321,46 @@ def test_a_database_in_another_time_zone_has_the_same_constants(database: Databa
     text = "FOR VALUES FROM ('2024-01-01 00:00:00+00') TO ('2024-07-01 00:00:00+00')"
     assert same(text, text.replace("01-01 00", "01-01 03"), same_major=True)
     assert not same(text, text.replace("01-01 00", "01-03 00"), same_major=True)
+    no_times = "DEFAULT '2024-99-99 00:00:00+00'::text"
+    assert not same(no_times, no_times.replace("99-99", "99-98"), same_major=True)
+
+
+def test_another_time_in_a_view_is_found(database: Database, migrations: Migrations):
+    text = "CREATE TABLE a (at timestamptz);\nCREATE VIEW v AS SELECT at FROM a WHERE at > '2024-02-01';"
+    migrations.write("001_a.sql", text)
+    source = Replayed(migrations, database)
+    migrations.write("001_a.sql", text.replace("2024-02-01", "2024-02-03"))
+    with pytest.raises(VerificationFailed, match=r"view public\.v: expected query .*2024-02-01 .* found .*2024-02-03 "):
+        apply(database, migrations, source=Replayed(migrations, database, source.changes))
+
+
+def test_a_query_in_the_schema_that_stands_for_public_is_no_alarm(database: Database, migrations: Migrations):
+    migrations.write("001_a.sql", "CREATE SCHEMA IF NOT EXISTS app;")
+    migrations.write("002_b.sql", "CREATE TABLE a (id int);\nCREATE VIEW v AS SELECT id FROM a;")
+    source = Replayed(migrations, database)
+    database.execute(f"ALTER DATABASE {database.name} SET search_path = app")
+    assert labels(apply(database, migrations, source=source)) == ["001", "002"]
+
+
+def test_a_policy_for_the_role_that_migrates_is_for_another_in_each_environment(
+    database: Database, migrations: Migrations, roles
+):
+    role, reader = roles.create(), roles.create()
+    database.execute(f"GRANT CREATE ON DATABASE {database.name} TO {role.name}; GRANT ALL ON SCHEMA public TO PUBLIC")
+    text = f"CREATE TABLE a (id int);\nCREATE POLICY p ON a TO {reader.name}, CURRENT_USER USING (id > 1);"
+    migrations.write("001_a.sql", text)
+    source = Replayed(migrations, database)
+    assert labels(apply(database, migrations, source=source, url=database.url_as(role))) == ["001"]
+    database.execute("DROP TABLE a; DROP SCHEMA aurora_migrations CASCADE")
+    migrations.write("001_a.sql", text.replace("id > 1", "id > 2"))
+    with pytest.raises(VerificationFailed, match=r"policy public\.a\.p: expected .*id > 1.*found .*id > 2"):
+        apply(database, migrations, source=Replayed(migrations, database, source.changes), url=database.url_as(role))
+    migrations.write("001_a.sql", text.replace(", CURRENT_USER", ""))
+    other = {
+        key: difference({}, {**change.created, POLICY: f"FOR ALL TO {role.name} USING ((id > 1))"})
+        for key, change in source.changes.items()
+    }
+    with pytest.raises(
+        VerificationFailed, match=rf"expected FOR ALL TO {role.name} .* found FOR ALL TO {reader.name} "
+    ):
+        apply(database, migrations, source=Replayed(migrations, database, other))

@@ -15,6 +15,7 @@ from aurora_migrations.engine.errors import (
 )
 from aurora_migrations.engine.options import Limits, parse_duration
 from aurora_migrations.engine.postgres import connect
+from aurora_migrations.engine.postgres.protocol import Command
 from aurora_migrations.engine.postgres.session import RUN_LOCK, application_name
 from tests.database.helpers import (
     ROLLED_BACK,
@@ -604,6 +605,17 @@ ROLES = [
     "ALTER ROLE missing_role SET work_mem = '4MB'",
     "DO $$ BEGIN EXECUTE format('GRANT SELECT ON t TO %I', 'missing_role'); END $$",
 ]
+
+
+def test_rows_of_the_first_query_after_a_script_are_all_there(database) -> None:
+    with Session(database.url, "x") as session:
+        session.wire.execute_script(b"SELECT generate_series(1, 3)")
+        first = Command("SELECT n FROM generate_series(1, 3) n")
+        assert session.execute(first, Command("SELECT 5"), first) == [
+            [("1",), ("2",), ("3",)],
+            [("5",)],
+            [("1",), ("2",), ("3",)],
+        ]
 
 
 def test_missing_role_is_named_with_what_to_do(database, migrations, subtests) -> None:

@@ -63,7 +63,7 @@ def test_key_that_only_looks_like_one_of_those_is_refused_and_they_are_not_propo
     with pytest.raises(InvalidInput) as caught:
         read({key: "x", "Comment": "x"})
     assert (
-        f"unknown keys: {key}. Known are: action, target, confirm, table, accept, trigger, requested_by."
+        f"unknown keys: {key}. Known are: action, target, confirm, table, accept, page, trigger, requested_by."
         in caught.value.message
     )
 
@@ -83,9 +83,9 @@ WRONG: list[tuple[Any, str]] = [
     ("run-migration", "must be a JSON object"),
     (
         {"Target": "017"},
-        "unknown keys: Target. Known are: action, target, confirm, table, accept, trigger, requested_by",
+        "unknown keys: Target. Known are: action, target, confirm, table, accept, page, trigger, requested_by",
     ),
-    ({"action": "run"}, "There are: run-migration, list-migrations, status, history, plan, verify, rollback"),
+    ({"action": "run"}, "There are: run-migration, list-migrations, status, history, plan, verify, facts, rollback"),
     ({"action": 1}, "must be a text"),
     ({"action": ["run-migration"]}, "must be a text"),
     ({"target": True}, "must be a text"),
@@ -111,6 +111,11 @@ WRONG: list[tuple[Any, str]] = [
     ({"action": "plan", "accept": ["public.a"]}, "plan takes no `accept`; these do: adopt, baseline"),
     ({"action": "baseline", "target": "017", "table": "a"}, "Only the action adopt takes a `table`, not baseline"),
     ({"action": "baseline"}, "A baseline needs a target"),
+    ({"action": "plan", "page": "1"}, "Only the action facts takes a `page`, not plan"),
+    ({"action": "facts", "page": "0"}, "key page is '0'; it must be a number from 1 on"),
+    ({"action": "facts", "page": "one"}, "key page is 'one'"),
+    ({"action": "facts", "page": "1" * 9}, "key page is '111111111'"),
+    ({"action": "facts", "target": "017"}, "takes no target"),
     ({"action": "rollback"}, "needs a target"),
     ({"action": "rollback", "target": "017"}, "confirm, the newest applied one"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -460,3 +461,65 @@ def test_what_a_file_of_unknown_changes_may_have_made_is_not_listed_as_made_by_n
     assert "002_b.sql" in str(catalogue["unknown"])
     assert "table public.by_hand" in str(catalogue["unexpected"])
     assert "public.b'" not in str(catalogue["unexpected"])
+
+
+def test_functions_that_a_file_of_unknown_changes_names_are_not_compared(machine, database) -> None:
+    makes = "CREATE OR REPLACE FUNCTION {0}() RETURNS int LANGUAGE sql AS 'SELECT {1}';\n"
+    run(machine, makes.format("f", 1) + makes.format("g", 1))
+    known = Replayed(machine.migrations, database).changes
+    machine.migrations.write("002_b.sql", makes.format("f", 2) + 'CREATE COLLATION c FROM "C";')
+    Replayed(machine.migrations, database, known).write_manifest()
+    machine.execution = "second"
+    catalogue = machine.run()["verified"]["catalogue"]
+    assert "002_b.sql" in str(catalogue["unknown"])
+    assert (catalogue["unexpected"], catalogue["expected"]) == ([], 1)
+    database.execute("CREATE OR REPLACE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 3'")
+    machine.execution = "later"
+    assert "function public.g()" in machine.refused("verify", VerificationFailed, {"action": "verify"})["message"]
+
+
+def test_what_only_dynamic_sql_can_have_made_is_a_warning_as_before_the_commit(machine, database) -> None:
+    makes = "DO $$ BEGIN EXECUTE 'CREATE TABLE copy_in_' || current_database() || ' (id int)'; END $$;"
+    machine.migrations.write("001_a.sql", f"{makes}\nCREATE TABLE named (id int);")
+    machine.write_replayed()  # in a database of another name
+    answer = machine.run()
+    (warning,) = (each for each in answer["warnings"] if each.startswith("Drift"))
+    assert re.fullmatch(r"Drift: table public\.copy_in_\w+: expected there, found not there \(001_a\.sql\)", warning)
+    assert f"table public.copy_in_{database.name}" in answer["verified"]["catalogue"]["unexpected"]
+    database.execute("DROP TABLE named")
+    machine.execution = "later"
+    found = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert [check["promise"] for check in found["checks"]] == ["table public.named"]
+
+
+def test_drift_of_what_may_be_a_password_shows_neither_value_nor_sql(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int, api_key text DEFAULT 'hunter2');")
+    database.execute("ALTER TABLE a ALTER api_key SET DEFAULT 'sesame'")
+    machine.execution = "later"
+    found = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert "column public.a.api_key" in found["message"]
+    assert not re.search("hunter2|sesame", str(found))
+
+
+def test_what_others_have_changed_of_a_table_before_a_run_is_no_failure_of_it(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int, b int DEFAULT 1);")
+    database.execute("ALTER TABLE a ALTER b SET DEFAULT 2")
+    machine.execution = "second"
+    machine.migrations.write("002_step.sql", "ALTER TABLE a ADD c int;")
+    machine.write_replayed()
+    drift = "column public.a.b: expected integer DEFAULT 1, found integer DEFAULT 2 (001_step.sql)"
+    assert f"Drift: {drift}" in machine.run()["warnings"]
+    machine.execution = "later"
+    for asked in ({"action": "verify"}, {"action": "verify", "target": "002"}):
+        assert drift in machine.refused("verify", VerificationFailed, asked)["message"]
+
+
+def test_table_of_others_that_is_gone_with_what_a_run_has_added_fails_it(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    machine.migrations.write("002_step.sql", "ALTER TABLE a ADD c int;")
+    package = machine.write_replayed()
+    machine.execution = "second"
+    so_far = machine.call("apply", package=package)
+    database.execute("DROP TABLE a")
+    told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
+    assert [check["promise"] for check in told["checks"]] == ["table public.a"]

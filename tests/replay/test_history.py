@@ -127,6 +127,40 @@ def test_what_the_server_lacks_is_named_and_taken_out_with_what_depends_on_it(mi
     assert not any(file.problems for file in files.values())
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE COLLATION c (provider = icu, locale = 'de');",
+        'CREATE TABLE c (name text COLLATE "pt-BR-x-icu");',
+        "CREATE COLLATION c (locale = 'xx_YY.utf8');",
+        "CREATE TABLE c (name text COMPRESSION lz4);",
+        "SELECT xmlparse(DOCUMENT '<a/>');",
+        "CREATE EXTENSION pg_stat_statements;\nSELECT pg_stat_statements_reset();",
+    ],
+)
+def test_what_this_postgresql_was_built_or_started_without_is_no_error_of_the_file(
+    migrations: Migrations, statement: str
+) -> None:
+    migrations.write("1_a.sql", statement)
+    migrations.write("2_b.sql", "CREATE TABLE b (id int);")
+    files = checked(migrations)
+    assert not any(file.problems for file in files.values())
+    script = files["1_a.sql"].compiled.script  # type: ignore[union-attr]
+    assert script.change or script.unreplayed.startswith("it needs what this PostgreSQL was built or started without: ")
+    assert files["2_b.sql"].compiled.script.change.created  # type: ignore[union-attr]
+
+
+def test_role_is_dropped_though_templates_have_what_depends_on_it(migrations: Migrations, shown: Show) -> None:
+    migrations.write("1_a.sql", "CREATE ROLE leaves;\nCREATE TABLE a (id int);\nCREATE POLICY p ON a TO leaves;")
+    assert shown().problem is None
+    migrations.write("2_b.sql", "DROP POLICY p ON a;\nDROP ROLE leaves;")
+    assert shown().problem is None
+    migrations.write("3_c.sql", "CREATE TABLE c (id int);")
+    assert shown().problem is None
+    migrations.write("2_b.sql", "DROP ROLE leaves;")
+    assert "some objects depend on it" in str(shown().problem)
+
+
 EXTENSIONS = """
 CREATE SCHEMA tools;
 CREATE EXTENSION pgcrypto SCHEMA tools;

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.workflow.helpers import Ended, Workflow
+import psycopg
+
+from aurora_migrations.engine.catalog.pages import read_page
+from tests.workflow.helpers import DATABASE, Ended, Workflow
 
 LARGEST_STATE = 32 * 1024  # bytes
 PENDING = 10  # of those below
@@ -42,6 +45,20 @@ def test_state_grows_with_no_migration_that_is_known_or_applied(workflow: Workfl
     for one, other in zip(few, many, strict=True):
         assert other.largest_state - one.largest_state < 100
         assert other.largest_state < LARGEST_STATE
+
+
+def test_facts_of_1_000_tables_fit_into_the_states_of_a_few_executions(workflow: Workflow) -> None:
+    columns = ", ".join(f"c{n} text DEFAULT 'x{{0}}' CHECK (c{n} <> '{{0}}')" for n in range(6))
+    workflow.deploy(_001_first="SELECT 1;")
+    tables = [f"CREATE TABLE t{n} (id int PRIMARY KEY, {columns.format(n * 7919)})" for n in range(1_000)]
+    with psycopg.connect(workflow.server.url(DATABASE), autocommit=True) as connection:
+        connection.execute("; ".join(tables).encode())
+    ended = [workflow.run({"action": "facts"})]
+    ended += [workflow.run({"action": "facts", "page": page}) for page in range(2, ended[0].output["pages"] + 1)]
+    assert max(each.largest_state for each in ended) < 256 * 1024
+    facts = {key for each in ended for key in read_page(each.output["facts"])}
+    assert len(facts) == ended[0].output["count"] > 14_000
+    assert ended[0].mails == []
 
 
 def states_at(workflow: Workflow, number: int) -> list[Ended]:

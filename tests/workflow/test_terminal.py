@@ -200,6 +200,7 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(
     assert [attempt["name"][:3] for attempt in history.json["attempts"]] == ["018", "017"]
     assert call("plan", "--local").code == 0
     assert call("verify", "--local").code == 0
+    assert "The schemas are the same." in call("diff", "local", "local").out
     logs = call("logs", history.json["attempts"][0]["execution"], "--local")
     assert "Executed migration 018" in logs.out
 

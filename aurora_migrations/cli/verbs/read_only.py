@@ -31,8 +31,10 @@ from aurora_migrations.cli.output import (
 )
 from aurora_migrations.engine import MigratorError, Session, read_entries, read_overview
 from aurora_migrations.engine.history import read_attempts, read_state
+from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.plan import build_plan, read_edits
 from aurora_migrations.engine.postgres.session import Holder
+from aurora_migrations.engine.preview.rehearsal import jobs_of, rehearse
 from aurora_migrations.engine.script import Source
 from aurora_migrations.engine.status import complete_answer, history_answer, list_answer, plan_answer, status_answer
 
@@ -40,6 +42,7 @@ Data = Mapping[str, Any]
 _NOT_IN = ("pending", "partly applied", "out of order")
 _DIRECT_PAUSE, _REMOTE_PAUSE = 2.0, 15.0  # seconds; each status of an environment is an execution
 _HOUR_MS = 3_600_000
+_WORTH_SHOWING_MS = 10.0  # of a rehearsed statement without locks on existing tables
 
 
 def main(verb: str, argv: Sequence[str]) -> int:
@@ -49,6 +52,9 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if query.target:
         options.add_target(parser, query.target)
     options.add_where(parser)
+    if verb == "plan":
+        rehearse = "also run the files, in a transaction that is rolled back: real times, locks and rows"
+        parser.add_argument("--rehearse", action="store_true", help=rehearse)
     if verb == "history":
         parser.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
     if verb == "status":
@@ -66,11 +72,14 @@ def main(verb: str, argv: Sequence[str]) -> int:
         if options.is_remote(arguments):
             from aurora_migrations.cli.remote.client import execute
 
-            data: Data = execute(arguments, execution, {"action": query.action, "target": target})
+            action = "rehearse" if _rehearses(arguments) else query.action
+            data: Data = execute(arguments, execution, {"action": action, "target": target})
         else:
             data = query.read(arguments, execution)
         with _readable(arguments, execution):
             code = 1 if query.action == "status" and not data["sound"] else 0
+            if _rehearses(arguments):
+                code = int(any(file["result"] == "failed" for file in data["rehearsal"]["files"]))
             if arguments.output == "text":
                 query.show(data, arguments)
     except MigratorError as error:
@@ -154,7 +163,18 @@ def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> di
     state = read_state(session)
     plan = build_plan(source.package, state, read_edits(session, source, state.applied), arguments.target)
     source.problems("apply", plan.pending)
-    return {**plan_answer(session, source, plan), "warnings": plan.warnings}
+    answer = {**plan_answer(session, source, plan), "warnings": plan.warnings}
+    if _rehearses(arguments):
+        limits = Limits()
+        with Session(options.database_url(arguments), session.execution, "rehearsal") as writing:
+            jobs = jobs_of(source, plan.pending, limits)
+            found = rehearse(writing, jobs, state.unfinished, limits.lock_timeout)
+        answer["rehearsal"] = {**found.to_dict(), "files": [each.to_dict() for each in found.files], "files_omitted": 0}
+    return answer
+
+
+def _rehearses(arguments: argparse.Namespace) -> bool:
+    return bool(getattr(arguments, "rehearse", False))
 
 
 def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
@@ -181,11 +201,41 @@ def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
             if table["blockers"]:
                 begin = f"  Blockers of {table['table']} now: "
                 lines.append(Styled((paragraph(begin, ", ".join(table["blockers"]), sys.stdout), state_style("warn"))))
+        if missing := file.get("missing"):
+            text = paragraph("  ", f"Missing privileges: {'; '.join(missing)}", sys.stdout)
+            lines.append(Styled((text, state_style("failed"))))
         for hazard in file["hazards"]:
             lines.append(Styled(("  Warning:", state_style("warn")), (f" {hazard}", "")))
         show_styled(*lines)
     if data["omitted"]:
         show(f"\n... and {data['omitted']} more files")
+    if rehearsal := data.get("rehearsal"):
+        show_styled(*_rehearsal_lines(rehearsal))
+
+
+def _rehearsal_lines(rehearsal: Data) -> Iterator[Styled]:
+    yield Styled()
+    yield Styled(("Rehearsed in a transaction that was rolled back:", "bold"))
+    for file in rehearsal["files"]:
+        result, reason = file["result"], file["reason"]
+        style = state_style({"done": "applied", "failed": "failed"}.get(result, "warn"))
+        took = "" if result == "skipped" else f" in {file['duration_ms']:g} ms"
+        yield Styled((f"  {file['file']}: ", ""), (f"{result.replace('skipped', 'not rehearsed')}{took}", style))
+        for each in file["statements"]:
+            if each["locks"] or each["duration_ms"] >= _WORTH_SHOWING_MS:
+                locks = f", {', '.join(each['locks'])}" if each["locks"] else ""
+                text = f"{each['line']}:{each['column']} took {each['duration_ms']:g} ms{locks}"
+                yield Styled((paragraph("    ", text, sys.stdout), ""))
+        for text in (*file["rows"], *([f"{reason[:1].upper()}{reason[1:]}"] if reason else [])):
+            yield Styled((paragraph("    ", text, sys.stdout), ""))
+    if rehearsal["files_omitted"]:
+        yield Styled((f"  ... and {rehearsal['files_omitted']} more files", ""))
+    if rehearsal["blocked_ms"]:
+        held = f"Locks that block the application were held for {rehearsal['blocked_ms']:g} ms."
+        yield Styled((paragraph("  ", held, sys.stdout), ""))
+    if rehearsal["sequences"]:
+        moved = f"Not rolled back: numbers that these sequences gave out: {', '.join(rehearsal['sequences'])}."
+        yield Styled((paragraph("  ", moved, sys.stdout), ""))
 
 
 def _read_verify(arguments: argparse.Namespace, execution: str) -> Data:
@@ -316,7 +366,10 @@ _QUERIES = {
     "plan": _Query(
         "plan",
         "Shows what a run up to and including TARGET would do: for each file what it creates, changes and drops, its "
-        "locks on existing tables, their sizes and current blockers, and its risky statements.",
+        "locks on existing tables, their sizes and current blockers, missing privileges, and its risky statements. "
+        "With --rehearse, which an environment must allow (allowed_actions: rehearse), files also run and are rolled "
+        "back: they wait at most 100 ms for a lock, and end after 60 s, or 2 s after the first lock that blocks the "
+        "application.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),
         _show_plan,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.catalog.compare import (
@@ -21,10 +22,12 @@ from aurora_migrations.engine.catalog.compare import (
     moved,
     owners,
 )
-from aurora_migrations.engine.catalog.facts import Facts, Key, same
+from aurora_migrations.engine.catalog.facts import Facts, Key, container, parts_of, same
 from aurora_migrations.engine.catalog.mend import mend
 from aurora_migrations.engine.options import Ignored
 
+# What definitions of other objects name.
+_NAMED = {*TABLES, "schema", "sequence", "function", "enum", "domain", "composite type", "range type"}
 _UNFIT = re.compile(r" (?:INVALID|NOT READY)\b")
 
 
@@ -36,7 +39,7 @@ class Expected:
     since: dict[Key, str] = field(default_factory=dict)  # the file since which each is expected
     ignored: list[Ignored] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)  # files whose changes aren't known, with the reason
-    doubtful: set[str] | None = field(default_factory=set)  # what those may have made; None if it may be anything
+    doubtful: set[str] | None = field(default_factory=set)  # the words of those; None if it may be anything
     # What wasn't as the files make it and was accepted so: what was there, None if nothing; see `Accepted`.
     accepted: dict[Key, str | None] = field(default_factory=dict)
     accepted_here: bool = True  # whether the server was of the same major version then
@@ -51,18 +54,18 @@ class Expected:
         self.facts |= change.expected
         self.since |= dict.fromkeys(change.expected, file)
 
-    def forget(self, file: str, reason: str, tables: Iterable[str] | None) -> None:
-        """Takes out what a file may have changed of which nothing is known: all that belongs to these tables, as the
-        file names them; everything, if it may be anything (None)."""
+    def forget(self, file: str, reason: str, text: bytes | None) -> None:
+        """Takes out what a file may have changed of which nothing is known: all whose name, or whose table's name, is
+        in its text; everything, if it may be anything (None)."""
         self.unknown[file] = reason
-        if tables is None:
+        if text is None:
             self.facts.clear()
             self.doubtful = None
             return
-        names = {name for table in tables for name in (table, f"public.{table}")}
-        self.facts = {key: text for key, text in self.facts.items() if not names & owners(key, text)}
+        words = set(_words(text.decode(errors="replace")))
+        self.facts = {key: each for key, each in self.facts.items() if not _is_named(key, each, words)}
         if self.doubtful is not None:
-            self.doubtful |= names
+            self.doubtful |= words
 
     def accepts(self, deviation: Deviation) -> bool:
         """Whether somebody has accepted this object as it is."""
@@ -98,24 +101,42 @@ def find_drift(
     `schema` is where the database's own names without a schema are, see `moved`."""
     elsewhere = moved(found, schema)
     at_work, facts = set(building), expected.facts
-    findings = []
+    findings, missing = [], {key for key in facts if key not in found and key not in elsewhere}
     for each in deviations(facts, (), found, same_major, elsewhere):
         if is_ignored(each.key, expected.ignored) or (each.key[1] in at_work and _is_unfit(each.found)):
             continue
         of_constraint = ("constraint", _constraint_of(each)) in facts
-        findings.append(Finding(each, expected.since[each.key], mend(each, of_constraint)))
+        sql = mend(each, of_constraint) if _can_be_made(each, facts, missing) and not each.is_secret else ""
+        findings.append(Finding(each, expected.since[each.key], sql))
     findings += _unfit_indexes(expected, found, at_work)
     left_out = [each.deviation.name for each in findings if expected.accepts(each.deviation)]
     findings = [each for each in findings if not expected.accepts(each.deviation)]
     others = {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)}
     doubtful = expected.doubtful
     made_by_nobody = {
-        key: text for key, text in others.items() if doubtful is not None and not doubtful & owners(key, text)
+        key: text for key, text in others.items() if doubtful is not None and not _is_named(key, text, doubtful)
     }
     unexpected = [*_unexpected(facts, made_by_nobody)]
     known = {" ".join(key) for key in expected.accepted}
     left_out += [name for name in unexpected if name in known]
     return Drift(len(facts), tuple(findings), tuple(name for name in unexpected if name not in known), tuple(left_out))
+
+
+def _can_be_made(deviation: Deviation, facts: Facts, missing: set[Key]) -> bool:
+    """Whether what it needs is there. Otherwise SQL that drops and makes an object may only drop it."""
+    kind, of = deviation.key[0], container(deviation.key)
+    text = f"{deviation.expected} {deviation.key[1]}"
+    for key in missing:
+        if key[0] in _NAMED and key != deviation.key and (f"{key[1]}." if key[0] == "schema" else key[1]) in text:
+            return False
+        if key[0] == "column" and kind != "column" and container(key) in owners(deviation.key, text):
+            return False
+    if kind == "column" and any((view, of) in facts for view in ("view", "materialized view")):
+        return False
+    # A partition gets its columns and triggers from its table, and its index from that one's.
+    from_parent = deviation.found is None and kind in ("column", "trigger")
+    is_partition = any("PARTITION OF" in facts.get((table, of), "") for table in TABLES)
+    return not (from_parent and is_partition) and not (kind in INDEXES and " PARTITION OF " in text)
 
 
 def _unfit_indexes(expected: Expected, found: Facts, building: set[str]) -> Iterator[Finding]:
@@ -141,6 +162,16 @@ def _unexpected(expected: Facts, found: Facts) -> Iterator[str]:
         )
         if not constraint and not any(owner in others for owner in of) and key != ("schema", "public"):
             yield " ".join(key)
+
+
+def _is_named(key: Key, definition: str, words: set[str]) -> bool:
+    """Whether an object, or its table, may be named in a text of these words."""
+    return any(_words(parts_of(name)[-1]) <= words for name in owners(key, definition) if parts_of(name))
+
+
+@lru_cache(maxsize=50_000)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[\w$]+", text.lower()))
 
 
 def _is_there(key: Key, text: str, facts: Facts, schema: str) -> bool:

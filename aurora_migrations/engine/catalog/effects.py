@@ -18,7 +18,7 @@ from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.postgres.protocol import Command, Row
 from aurora_migrations.engine.postgres.session import Server
-from aurora_migrations.engine.script import Job, Statement
+from aurora_migrations.engine.script import Job, Script, Statement
 
 # Statements that may do what can't be seen in them.
 _DYNAMIC = frozenset(("CallStmt", "DoStmt", "ExecuteStmt", "SelectStmt"))
@@ -44,6 +44,7 @@ _ROWS = f"""
      WHERE w.inserted + w.updated + w.deleted > 0
      GROUP BY 1 ORDER BY pg_catalog.sum(w.inserted + w.updated + w.deleted) DESC
 """
+ROWS = Command(_ROWS)
 # What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
 REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")
@@ -135,9 +136,9 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
     rows = tuple(Rows(str(table), *(int(str(n)) for n in counts)) for table, *counts in (answers[1:] or [()])[0])
     failed, warnings = list[Check](), list[str]()
     for each in differing:
-        statement = find_statement(job, each)
+        statement = find_statement(job.script, job.text, each)
         expected, seen = each.in_words()
-        if statement is None and any(one.kind in _DYNAMIC for one in job.script.statements):
+        if statement is None and runs_dynamic_sql(job.script):
             warnings.append(f"{job.file}: {each.name}: expected {expected}, found {seen}")
         else:
             place = f"{job.file}:{statement.line}:{statement.column}" if statement else ""
@@ -157,12 +158,17 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
     return Effects(rows, tuple(warnings))
 
 
-def find_statement(job: Job, deviation: Deviation) -> Statement | None:
+def runs_dynamic_sql(script: Script) -> bool:
+    """Whether a file may do what can't be seen in it, which may depend on data."""
+    return any(each.kind in _DYNAMIC for each in script.statements)
+
+
+def find_statement(script: Script, file: bytes, deviation: Deviation) -> Statement | None:
     """The statement that most likely made a fact: the last that names the object, else its table. None if none does, as
     where dynamic SQL made it."""
     for names in _names(deviation):
-        for statement in reversed(job.script.statements):
-            text = job.text[statement.start : statement.end]
+        for statement in reversed(script.statements):
+            text = file[statement.start : statement.end]
             if statement.kind not in _DYNAMIC and all(_names_it(text, name) for name in names):
                 return statement
     return None

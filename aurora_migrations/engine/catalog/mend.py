@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from aurora_migrations.engine.catalog.compare import Deviation
-from aurora_migrations.engine.catalog.facts import comment_on, parts_of
+from aurora_migrations.engine.catalog.facts import QUALIFIED, comment_on, parts_of
 
 _COLUMN = re.compile(
     r"(?P<type>.+?)(?: COLLATE (?P<collation>\S+))?(?P<not_null> NOT NULL)?"
@@ -15,6 +15,7 @@ _COLUMN = re.compile(
     re.DOTALL,
 )
 _FLAGS = re.compile(r"( PARTITION OF \S+| CLUSTER| REPLICA IDENTITY| INVALID| NOT READY)+\Z")
+_TRIGGER_STATE = re.compile(r" (DISABLED|ENABLE REPLICA|ENABLE ALWAYS)\Z")
 _COMMENTED = {"table", "partitioned table", "column", "view", "materialized view", "index", "sequence", "schema"}
 
 
@@ -46,8 +47,10 @@ def _constraint(deviation: Deviation) -> str:
     expected, found = str(deviation.expected), deviation.found
     if found == f"{expected} NOT VALID":
         return f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"
-    if found == f"{expected} DISABLED":
-        return f"ALTER TABLE {table} ENABLE TRIGGER ALL;"
+    if found == f"{expected} DISABLED":  # of a foreign key, by a trigger of either table
+        other = re.search(rf" REFERENCES ({QUALIFIED})", expected)
+        tables = (table, *([other[1]] if other and other[1] != table else []))
+        return " ".join(f"ALTER TABLE {each} ENABLE TRIGGER ALL;" for each in tables)
     drop = f"DROP CONSTRAINT {name}, " if found else ""
     return f"ALTER TABLE {table} {drop}ADD CONSTRAINT {name} {expected.removesuffix(' DISABLED')};"
 
@@ -65,7 +68,7 @@ def _column(deviation: Deviation) -> str:
         return f"ALTER TABLE {table} ADD COLUMN {name} {expected['type']}{collate}{rest};"
     changes = []
     if (expected["type"], expected["collation"]) != (found["type"], found["collation"]):
-        changes.append(f"TYPE {expected['type']}{collate}")
+        changes.append(f"TYPE {expected['type']}{collate} USING {name}::{expected['type']}")
     if expected["default"] != found["default"]:
         changes.append(f"SET{default}" if default else "DROP DEFAULT")
     if expected["not_null"] != found["not_null"]:
@@ -75,11 +78,21 @@ def _column(deviation: Deviation) -> str:
 
 def _trigger(deviation: Deviation) -> str:
     table, name = _split(deviation)
-    expected, found = str(deviation.expected), deviation.found
-    if found and found.removesuffix(" DISABLED") == expected:
-        return f"ALTER TABLE {table} ENABLE TRIGGER {name};"
-    create = re.sub(r" (?:DISABLED|ENABLE REPLICA|ENABLE ALWAYS)\Z", "", expected)
-    return f"DROP TRIGGER {name} ON {table}; {create};" if found else f"{create};"
+    create, state = _trigger_state(str(deviation.expected))
+    found, other_state = _trigger_state(deviation.found or "")
+    sql = []
+    if create != found:
+        sql += [*([f"DROP TRIGGER {name} ON {table};"] if found else []), f"{create};"]
+        other_state = "ENABLE"
+    if state != other_state:
+        sql.append(f"ALTER TABLE {table} {state} TRIGGER {name};")
+    return " ".join(sql)
+
+
+def _trigger_state(definition: str) -> tuple[str, str]:
+    """What makes a trigger, and the verb that sets its state."""
+    match = _TRIGGER_STATE.search(definition)
+    return (definition[: match.start()], match[1].removesuffix("D")) if match else (definition, "ENABLE")
 
 
 def _table(deviation: Deviation) -> str:

@@ -27,6 +27,13 @@ _NO_MEMBER = """NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
         WHERE e.classid = 'pg_catalog.{catalog}'::pg_catalog.regclass AND e.objid = {oid} AND e.deptype = 'e')"""
 # An expression as the server writes it, marked: `facts` replaces one that has a query in it by its hash.
 _EXPRESSION = "E'\\x01' || {0} || E'\\x02'"
+# A query as the server writes it: as its hash. Constants with a time zone follow it; `facts.same` compares them.
+_TIME = "[0-9]+-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9][0-9.]*[+]00"
+_QUERY = f"""(SELECT pg_catalog.concat_ws(' ',
+        'query ' || pg_catalog.md5(pg_catalog.regexp_replace(q.text, '{_TIME}', '', 'g')),
+        (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(t.found[1]), ' ')
+           FROM pg_catalog.regexp_matches(q.text, '{_TIME}', 'g') AS t (found)))
+        FROM (SELECT {{0}} AS text OFFSET 0) AS q)"""
 _DEFAULT = "pg_catalog.pg_get_expr(d.adbin, d.adrelid)"
 _WITH = "'WITH (' || pg_catalog.array_to_string(r.reloptions, ', ') || ')'"
 
@@ -101,7 +108,7 @@ PARTS = (
         ("view", "materialized view"),
         f"""
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.oid, 0, {_case("r.relkind", _RELATION_KINDS)}, r.name,
-               pg_catalog.concat_ws(' ', {_WITH}, 'query ' || pg_catalog.md5(pg_catalog.pg_get_viewdef(r.oid)))
+               pg_catalog.concat_ws(' ', {_WITH}, {_QUERY.format("pg_catalog.pg_get_viewdef(r.oid)")})
           FROM r WHERE r.relkind IN ('v', 'm')
         """,
         "relation",
@@ -204,7 +211,8 @@ PARTS = (
                r.name || '.' || pg_catalog.quote_ident(p.polname),
                pg_catalog.concat_ws(' ', CASE WHEN NOT p.polpermissive THEN 'AS RESTRICTIVE' END,
                    'FOR ' || {_case("p.polcmd", _COMMANDS)},
-                   'TO ' || (SELECT pg_catalog.string_agg(CASE o.role WHEN 0 THEN 'public'
+                   'TO ' || (SELECT pg_catalog.string_agg(CASE WHEN o.role = 0 THEN 'public'
+                                        WHEN pg_catalog.pg_get_userbyid(o.role) = SESSION_USER THEN 'CURRENT_USER'
                                         ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(o.role)) END, ', '
                                         ORDER BY o.role::pg_catalog.regrole::text)
                                FROM pg_catalog.unnest(p.polroles) AS o (role)),
@@ -219,7 +227,7 @@ PARTS = (
         f"""
         SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, w.oid, 0, 'rule',
                r.name || '.' || pg_catalog.quote_ident(w.rulename),
-               pg_catalog.concat_ws(' ', 'query ' || pg_catalog.md5(pg_catalog.pg_get_ruledef(w.oid)),
+               pg_catalog.concat_ws(' ', {_QUERY.format("pg_catalog.pg_get_ruledef(w.oid)")},
                    {_case("w.ev_type", {"1": "ON SELECT", "2": "ON UPDATE", "3": "ON INSERT", "4": "ON DELETE"})},
                    CASE WHEN w.is_instead THEN 'INSTEAD' END,
                    {_case("w.ev_enabled", {"D": "DISABLED", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"})})
@@ -258,7 +266,7 @@ PARTS = (
                         'FINALFUNC ' || NULLIF(g.aggfinalfn::pg_catalog.oid, 0)::pg_catalog.regproc,
                         'INITCOND ' || pg_catalog.quote_literal(g.agginitval))
                         WHEN p.prosqlbody IS NOT NULL
-                        THEN 'query ' || pg_catalog.md5(pg_catalog.pg_get_function_sqlbody(p.oid))
+                        THEN {_QUERY.format("pg_catalog.pg_get_function_sqlbody(p.oid)")}
                         ELSE 'body ' || pg_catalog.md5(p.prosrc || COALESCE(p.probin, '')) END)
           FROM n JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid{{limit}}
           JOIN pg_catalog.pg_language l ON l.oid = p.prolang
@@ -282,7 +290,8 @@ PARTS = (
                    WHEN 'd' THEN pg_catalog.concat_ws(' ', pg_catalog.format_type(t.typbasetype, t.typtypmod),
                         CASE WHEN t.typcollation NOT IN (0, b.typcollation)
                              THEN 'COLLATE ' || t.typcollation::pg_catalog.regcollation END,
-                        CASE WHEN t.typnotnull THEN 'NOT NULL' END, 'DEFAULT ' || t.typdefault)
+                        CASE WHEN t.typnotnull THEN 'NOT NULL' END,
+                        'DEFAULT ' || pg_catalog.pg_get_expr(t.typdefaultbin, 0))
                    WHEN 'c' THEN (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
                                              pg_catalog.quote_ident(a.attname),
                                              pg_catalog.format_type(a.atttypid, a.atttypmod),

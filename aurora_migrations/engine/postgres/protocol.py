@@ -178,6 +178,7 @@ class Wire:
         """Collects answers up to the end of the pipeline; returns the first failure. A loop of its own, as there are a
         few dozen of them for each file, most without rows."""
         pgconn, failure = self._pgconn, None
+        single: list[Row] = []
         self._flush()
         while True:
             while pgconn.is_busy():
@@ -193,7 +194,10 @@ class Wire:
             if status in _FAILED:
                 failure = failure or errors.error_from_result(result)
             elif failure is None and result.command_status:  # a statement's; preparing one has none
-                answers.append(_rows(result) if status == pq.ExecStatus.TUPLES_OK else [])
+                answers.append([*single, *_rows(result)] if status == pq.ExecStatus.TUPLES_OK else [])
+                single = []
+            elif failure is None and status == pq.ExecStatus.SINGLE_TUPLE:
+                single += _rows(result)  # after a script, libpq leaves the mode on for the first query of a pipeline
 
     def _flush(self) -> None:
         while self._pgconn.flush():

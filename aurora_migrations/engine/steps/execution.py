@@ -16,22 +16,25 @@ ActionName = Literal[
     "history",
     "plan",
     "verify",
+    "facts",
     "rollback",
     "resolve",
     "cancel",
     "adopt",
     "baseline",
+    "rehearse",
 ]
 ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 CHANGES: tuple[ActionName, ...] = ("run-migration", "rollback", "resolve", "cancel", "adopt", "baseline")
 ADOPTIONS = ("adopt", "baseline")  # without `confirm` they only show what they would record
+# `rehearse` among them: it takes locks, but leaves nothing.
 READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in CHANGES)
 USUAL_ACTIONS = ACTIONS[: ACTIONS.index("rollback")]  # the others only where an environment allows them
-KEYS = ("action", "target", "confirm", "table", "accept", "trigger", "requested_by")
+KEYS = ("action", "target", "confirm", "table", "accept", "page", "trigger", "requested_by")
 # What AWS writes there itself: the console into its default input, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
-_WITH_TARGET = ("run-migration", "plan", "verify", "rollback", "resolve", *ADOPTIONS)
+_WITH_TARGET = ("run-migration", "plan", "verify", "rollback", "resolve", *ADOPTIONS, "rehearse")
 _WITH_CONFIRM = ("rollback", "resolve", *ADOPTIONS)
 OUTCOMES = ("applied", "again")  # what `confirm` is for the action resolve
 _LONGEST = 256  # characters of a value
@@ -56,6 +59,7 @@ class ExecutionInput:
     requested_by: str  # the initiator's name, as it gives it; else the execution's
     table: str | None = None  # for adopt, the other tool's table, where there are several
     accept: tuple[str, ...] = ()  # for adopt and baseline, names of what may differ
+    page: int = 1  # for facts, which page of them
 
 
 def is_change(asked: Mapping[str, Any]) -> bool:
@@ -85,6 +89,7 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
         _text(data, "requested_by") or execution,
         _text(data, "table"),
         _texts(data, "accept"),
+        _page(data),
     )
     # Nothing in an input may be ignored silently.
     if given.target is not None and given.action not in _WITH_TARGET:
@@ -95,6 +100,8 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
         raise _invalid(f"Only the action adopt takes a `table`, not {given.action}.")
     if given.accept and given.action not in ADOPTIONS:
         raise _invalid(f"The action {given.action} takes no `accept`; these do: {', '.join(ADOPTIONS)}.")
+    if data.get("page") is not None and given.action != "facts":
+        raise _invalid(f"Only the action facts takes a `page`, not {given.action}.")
     if given.action == "baseline" and given.target is None:
         raise _invalid(
             "A baseline needs a target, the last migration that is applied already: "
@@ -125,6 +132,13 @@ def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | N
     if without_password(value) != value:
         raise _invalid(f"The input's key {key} has a password in it; an execution's input is kept and mailed.")
     return value
+
+
+def _page(data: Mapping[str, object]) -> int:
+    text = _text(data, "page", number=True) or "1"
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) > 0):
+        raise _invalid(f"The input's key page is {text[:40]!r}; it must be a number from 1 on.")
+    return int(text)
 
 
 def _texts(data: Mapping[str, object], key: str) -> tuple[str, ...]:

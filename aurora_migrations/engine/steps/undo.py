@@ -8,7 +8,7 @@ from aurora_migrations.engine.catalog.facts import container
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history import read_course, read_done, read_state
 from aurora_migrations.engine.steps.step import Step, read_only_session
-from aurora_migrations.engine.steps.verify import as_check, compare, read_expected
+from aurora_migrations.engine.steps.verify import as_check, compare, depends_on_data, read_expected
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def check_undone(step: Step) -> Undone:
         catalogue = compare(step, session, read_expected(step, session, outlines, state, course), state)
     keys = {key for change in changes for key in change.keys}
     touched, names = {container(key) for key in keys}, {" ".join(key) for key in keys}
-    checks = [as_check(each) for each in catalogue.drift.findings if container(each.deviation.key) in touched]
+    found = [each for each in catalogue.drift.findings if container(each.deviation.key) in touched]
+    checks = [as_check(each) for each in found if not depends_on_data(step, each)]
     left = [Check(name, "not there", "there", False) for name in catalogue.drift.unexpected if name in names]
     return Undone(labels, (*checks, *left), catalogue.why_not)

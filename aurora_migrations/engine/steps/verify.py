@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.catalog.drift import Drift, Expected, Finding, find_drift
+from aurora_migrations.engine.catalog.effects import find_statement, runs_dynamic_sql
 from aurora_migrations.engine.catalog.facts import container, read_facts
 from aurora_migrations.engine.errors import (
     LockTimeout,
@@ -33,10 +34,10 @@ from aurora_migrations.engine.history import (
 )
 from aurora_migrations.engine.history import Change as CourseChange
 from aurora_migrations.engine.interface import rollback_message, success, success_message
-from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.migrations import Migration, read_text
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.session import BEGIN, Session, find_holder
-from aurora_migrations.engine.script import PAST, Outline, Script
+from aurora_migrations.engine.script import PAST, Action, Outline
 from aurora_migrations.engine.status import first, newest
 from aurora_migrations.engine.steps.execution import ADOPTIONS
 from aurora_migrations.engine.steps.step import Step, read_only_session
@@ -199,12 +200,19 @@ def verify(step: Step) -> Verification:
         lasting = tuple(_lasting(step, session, known, applied))
         catalogue = _read_drift(step, session, known, state)
         ours = [m for m in package.migrations if m.version in (did or ({target.version} if target else set()))]
-        touched = {container(key) for each in _changes_of(step, ours) for key in each.keys}
+        keys = {key for each in _changes_of(step, ours) for key in each.keys}
+        touched = {container(key) for key in keys}
         failed, other = list[Check](), list[Check]()
         for finding in catalogue.drift.findings:
-            # What others have changed elsewhere is no failure of this run.
-            is_ours = (action == "verify" and not target) or container(finding.deviation.key) in touched
-            (failed if is_ours else other).append(as_check(finding))
+            # What others have changed is no failure of this run, even of a table that it changes, too: unless that is
+            # gone, and with it what this run has made.
+            deviation = finding.deviation
+            is_gone = deviation.found is None and container(deviation.key) == deviation.key[1]
+            of_target = action == "verify" or is_gone
+            is_ours = deviation.key in keys or (of_target and container(deviation.key) in touched)
+            is_ours |= action == "verify" and not target
+            fails = is_ours and not depends_on_data(step, finding)
+            (failed if fails else other).append(as_check(finding))
         seen = {check.promise.rpartition(".")[2] for check in failed}
         unfit = [(table, index) for table in tables for index in table.indexes if not index.fit]
         failed += [
@@ -283,11 +291,11 @@ def read_expected(
             expected.add(migration.name, outline.change, outline.ignored)
         else:
             reason = "its file isn't what was applied" if edited else (outline and outline.unreplayed) or _UNREPLAYED
-            expected.forget(migration.name, reason, _touched(step.source.script("apply", migration)))
+            expected.forget(migration.name, reason, _text(step, "apply", migration))
     for version, progress in state.unfinished.items():  # some of its units are committed
         migration = package.by_version.get(version)
-        tables = None if migration is None else _touched(step.source.script("apply", migration))
-        expected.forget(progress.name, "it is partly applied or rolled back", tables)
+        text = None if migration is None else _text(step, "apply", migration)
+        expected.forget(progress.name, "it is partly applied or rolled back", text)
     return expected
 
 
@@ -306,16 +314,27 @@ def _add_rollback(expected: Expected, step: Step, migration: Migration, sha256: 
         expected.add(applied.file, applied.change, applied.options.ignore)
         expected.add(script.file, script.change, script.options.ignore)
         return
-    both = _touched(applied), _touched(script)
-    tables = None if None in both else {table for tables in both for table in tables or ()}
-    expected.forget(migration.name, "it was rolled back, by a down file that wasn't replayed", tables)
+    both = _text(step, "apply", migration), _text(step, "rollback", migration)
+    text = None if None in both else b"\n".join(each for each in both if each)
+    expected.forget(migration.name, "it was rolled back, by a down file that wasn't replayed", text)
 
 
-def _touched(script: Script) -> set[str] | None:
-    """The relations that a file may have changed; None if it may be any."""
+def _text(step: Step, action: Action, migration: Migration) -> bytes | None:
+    """A file's text, which names what it may have changed; None if that may be anything."""
+    script = step.source.script(action, migration)
     if any(each.kind in _OPAQUE for each in script.statements):
         return None
-    return {*script.tables, *(lock.table for each in script.statements for lock in each.locks)}
+    return read_text(migration.path if action == "apply" else migration.down or migration.path)
+
+
+def depends_on_data(step: Step, finding: Finding) -> bool:
+    """Whether only dynamic SQL can have made what is expected. Then it was no more than a warning before the commit."""
+    for migration in step.source.package.migrations:
+        for path in (migration.path, migration.down):
+            if path and path.name == finding.since:
+                script = step.source.script("apply" if path == migration.path else "rollback", migration)
+                return runs_dynamic_sql(script) and find_statement(script, read_text(path), finding.deviation) is None
+    return False
 
 
 def _lasting(

@@ -10,7 +10,20 @@ _SETTLED = "a text of a kind that has a scene; this one is shown by tests/databa
 _MEANWHILE = "another tool's run that ends in the moment between two reads of its table"
 _TRIED = "no error that ends a command: a hazard, or the file is proven in another way; see tests/replay/"
 _AFTER_VERIFY = "only where `on_verify_failure` is `rollback`; each is shown by tests/functions/test_undo.py"
+_BETWEEN_PAGES = "a schema that changes while it is read, or a stack of another version: see tests/cli/test_diff.py"
+_WRONG_INPUT = "as every other wrong input; each text is shown by tests/functions/test_execution_input.py"
+_REHEARSED = "no error that ends a command: what became of a file, in its table; see tests/database/test_rehearsal.py"
 UNSEEN = {
+    "engine/preview/rehearsal.py _perform_one cancelled": "Ctrl-C; the message is that of any Ctrl-C",
+    "engine/preview/rehearsal.py _run cancelled": "Ctrl-C; the message is that of any Ctrl-C",
+    "engine/preview/rehearsal.py _run file_error": _REHEARSED,
+    "engine/preview/rehearsal.py _run_deferred file_error": _REHEARSED,
+    "cli/verbs/diff.py _read_environment AnotherRunInProgress": _BETWEEN_PAGES,
+    "cli/verbs/diff.py _page contract_broken": _BETWEEN_PAGES,
+    "engine/steps/execution.py _page _invalid": _WRONG_INPUT,
+    "engine/steps/execution.py read_input _invalid 8": _WRONG_INPUT,
+    "functions/preflight.py _facts InvalidInput": "a page that only a hand-written input can ask for: see "
+    "tests/functions/test_facts.py",
     "engine/plan.py plan_undo InvalidInput": _AFTER_VERIFY,
     "functions/undo.py undo undone_error": _AFTER_VERIFY,
     "functions/undo.py undone_error VerificationFailed": _AFTER_VERIFY,
