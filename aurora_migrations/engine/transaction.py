@@ -258,7 +258,10 @@ class RunningAttempt:
         ours = next((intent for intent in known if intent.number == number and intent.matches(job)), None)
         if ours and ours.statement.settlement == "unknown":
             raise nobody_knows(job, number, ours.statement)
+        ended = intents.find_ended_by_limit(session, job, number) if ours else None  # before what it left is dropped
         text = settlement.settle(session, job, number, statement, ours)
+        if text is not None and ended:
+            raise self._cleared(number, ended)
         if text is not None:
             facts = ours.facts if ours else settlement.describe(session, statement)
             facts = {key: value for key, value in facts.items() if key != "cancelled"}
@@ -338,6 +341,9 @@ class RunningAttempt:
         """Runs a file's transaction in one message that ends with its record and its COMMIT, so that the server needs
         nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
         session, job, unit = self._session, self._job, self._job.unit(number)
+        if ended := intents.find_ended_by_limit(session, job, number):
+            intents.forget(session, job, number)
+            raise ended
         message = Message(unit.start, unit.end, unit.statements)
         statement = NontransactionalStatement("the transaction of", object=job.file)
         begun = intents.add_intent(job, number, statement, self._id, {})

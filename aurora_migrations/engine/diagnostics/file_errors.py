@@ -84,14 +84,17 @@ def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None)
             next_command=NextCommand("check"),
         )
     for script in scripts:
-        own, outlives = script.options.statement_timeout, all(unit.nontransactional for unit in script.units)
+        own, units = script.options.statement_timeout, script.units
+        outlives = all(unit.nontransactional and not unit.may_commit for unit in units)
         if own and longest is not None and own > longest and not (script.options.detach or outlives):
+            detach = "Let the file outlive the call (`-- migration: detach = on`), lower its statement_timeout, or "
+            if len(units) > 1 or units[0].nontransactional:  # where that option is refused
+                detach = "Lower its statement_timeout, or "
             raise InvalidInput(
                 f"{script.file} allows a statement {write_duration(own)}, but a function call lasts "
                 f"{format_duration(longest)}.",
                 cause="The call would end and roll back the statement before its own limit is reached.",
-                solution="Let the file outlive the call (`-- migration: detach = on`), lower its "
-                "statement_timeout, or split the work into several files.",
+                solution=f"{detach}split the work into several files.",
                 file=script.file,
             )
 

@@ -7,9 +7,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from aurora_migrations.engine.errors import Cancelled, InDoubt, InvalidInput, NextCommand
+from aurora_migrations.engine.errors import Cancelled, InDoubt, InvalidInput, NextCommand, StatementTimeout
 from aurora_migrations.engine.history_format import SCHEMA, WITH_INTENTS, read, read_format
 from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.progress import Progress, read_progress
 from aurora_migrations.engine.postgres.protocol import Command, Row
 from aurora_migrations.engine.postgres.session import (
@@ -253,6 +254,28 @@ def check_cancelled(session: Session, job: Job, number: int) -> None:
             ended_by="aurora-migrations cancel",
             **job.facts,
         )
+
+
+def find_ended_by_limit(session: Session, job: Job, number: int) -> StatementTimeout | None:
+    """The error of a unit that this execution has left to the server, if it isn't done: whether the file's own limit
+    has passed since it was begun, which has ended it between two calls. Each call would begin it again."""
+    limit = job.script.options.statement_timeout
+    query = Command(
+        f"SELECT FROM {SCHEMA}.intents, pg_stat_activity WHERE version = $1::numeric AND action = $2"
+        " AND number = $3::int AND pid = pg_backend_pid()"
+        " AND started_at >= coalesce(nullif($4, '')::timestamptz, backend_start)"
+        " AND started_at + $5::int * interval '1 ms' <= clock_timestamp()",
+        [job.migration.version, job.action, number, job.execution_start, limit],
+    )
+    if not (limit and as_ourselves(session, query)):
+        return None
+    return StatementTimeout(
+        f"{job.file}:{job.at(job.messages(number)[0]).line} took longer than statement_timeout allows "
+        f"({format_duration(limit)}).",
+        cause="The server has ended it by the file's own limit, after the call that had begun it.",
+        solution="Raise the file's statement_timeout, or take it out: what outlives a call then has no limit.",
+        **job.facts,
+    )
 
 
 def remove_intent(job: Job, number: int) -> Command:

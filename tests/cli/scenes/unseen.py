@@ -10,6 +10,7 @@ _SETTLED = "a text of a kind that has a scene; this one is shown by tests/databa
 _MEANWHILE = "another tool's run that ends in the moment between two reads of its table"
 _TRIED = "no error that ends a command: a hazard, or the file is proven in another way; see tests/replay/"
 _AFTER_VERIFY = "only where `on_verify_failure` is `rollback`; each is shown by tests/functions/test_undo.py"
+_BETWEEN_CALLS = "a limit that passes between two calls; shown by tests/functions/test_resolve_and_cancel.py"
 UNSEEN = {
     "engine/plan.py plan_undo InvalidInput": _AFTER_VERIFY,
     "functions/undo.py undo undone_error": _AFTER_VERIFY,
@@ -34,6 +35,9 @@ UNSEEN = {
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
     "engine/nontransactional/intents.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
+    "engine/nontransactional/intents.py find_ended_by_limit StatementTimeout": _BETWEEN_CALLS,
+    "engine/transaction.py _run_nontransactional find_ended_by_limit": _BETWEEN_CALLS,
+    "engine/transaction.py _run_detached find_ended_by_limit": _BETWEEN_CALLS,
     "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
     "engine/nontransactional/settlement.py _is_index_there _not_ours 3": _SETTLED,
     "engine/nontransactional/settlement.py clear_changed nobody_knows": _SETTLED,
