@@ -270,6 +270,8 @@ class _Runner:
         self.check(action, migrations)
         self._listener.begins(action, migrations)
         done, self._begun = self.done, intents.read_begun(self._session)
+        if gone := {version for _, version in self._begun} - self._request.source.package.by_version.keys():
+            settlement.clear_all(self._session, gone, self._request.is_time_up)  # such as of a file with a new number
         for migration in migrations:
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit

@@ -326,6 +326,9 @@ class RunningAttempt:
         session, job = self._session, self._job
         try:
             left = [intent for intent in intents.read_intents(session, job) if intent.number == number]
+            # An index that it has begun to drop stays: the next run would find nothing to drop.
+            if half := [name for intent in left for name in settlement.find_half_dropped(session, intent)]:
+                return error.but(cause=f"{error.cause} It left {half[0]} invalid. The next run drops it.")
             names = ", ".join(name for intent in left for name in settlement.clear(session, intent, job.is_time_up))
             intents.forget(session, job, number)
         except LeftToServer as still:

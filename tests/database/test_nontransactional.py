@@ -53,6 +53,7 @@ from tests.proxy import Trap
 from tests.servers import Database, Migrations
 
 INDEX = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title);"
+DROP = "DROP INDEX CONCURRENTLY book_title_idx;"
 BOOKS = """
     CREATE TABLE book (id int, title text, isbn text);
     INSERT INTO book SELECT n, n::text, n FROM generate_series(1, 50) n;
@@ -242,6 +243,73 @@ def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books
     assert (indexes(books), intents(books)) == ([(index, True)], [])
 
 
+@pytest.mark.parametrize("text", [INDEX, "SELECT 1;"], ids=["another number", "removed"])
+def test_what_a_killed_attempt_left_is_dropped_though_its_file_is_gone(books, migrations, text: str) -> None:
+    migrations.write("001_a.sql", INDEX)
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
+    (migrations.dir / "001_a.sql").unlink()
+    migrations.write("002_a.sql", text)
+    assert labels(apply(books, migrations)) == ["002"]
+    assert (indexes(books), intents(books)) == ([("book_title_idx", True)] if text == INDEX else [], [])
+
+
+def test_an_index_that_is_half_dropped_is_dropped_by_the_next_run(books, migrations) -> None:
+    books.execute("CREATE INDEX book_title_idx ON book (title)")
+    migrations.write("001_a.sql", DROP)
+    with holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE"):
+        run = Task(apply, books, migrations)
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the drop")
+        books.execute(f"SELECT pg_cancel_backend({backend(books, 'DROP INDEX')})")
+        with pytest.raises(Cancelled) as caught:
+            run.result()
+    assert "It left public.book_title_idx invalid. The next run drops it." in caught.value.cause
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (indexes(books), intents(books)) == ([], [])
+
+
+@pytest.mark.parametrize("was_valid", [True, False])
+def test_an_index_that_is_half_dropped_goes_with_its_file(books, migrations, was_valid: bool) -> None:
+    """Nothing makes it valid again. One that was invalid before stays as it was."""
+    books.execute("CREATE INDEX book_title_idx ON book (title)")
+    if not was_valid:
+        books.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'book_title_idx'::regclass")
+    migrations.write("001_a.sql", DROP)
+    with holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE"), start_runner(books, migrations) as runner:
+        pid = backend(books, "DROP INDEX")
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the drop")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({pid})")
+    migrations.write("001_a.sql", "SELECT 1;")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (indexes(books), intents(books)) == ([] if was_valid else [("book_title_idx", False)], [])
+
+
+def test_a_build_in_another_database_is_not_waited_for(books, migrations) -> None:
+    """Though its index has the same number, as that database is a copy."""
+    books.execute(
+        "CREATE FUNCTION halt(id int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock_shared(5); RETURN id; END $$;"
+        "CREATE INDEX book_title_idx ON book (halt(id));"
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'book_title_idx'::regclass"
+    )
+    migrations.write("001_a.sql", INDEX)
+    copy = Database(books.server, f"{books.name}_copy")
+    Database(books.server, "postgres").execute(f"CREATE DATABASE {copy.name} TEMPLATE {books.name}")
+    try:
+        with holding(copy.url, "SELECT pg_advisory_lock(5)"):
+            building = Task(copy.execute, "REINDEX INDEX book_title_idx")
+            until(lambda: copy.query("SELECT FROM pg_stat_progress_create_index WHERE index_relid <> 0"), "the build")
+            ends = time.monotonic() + 5
+            with pytest.raises(MigrationFailed, match="already exists"):
+                apply(books, migrations, is_time_up=lambda: time.monotonic() > ends)
+        building.result()
+    finally:
+        copy.drop()
+
+
 def test_an_invalid_index_that_another_tool_left_meanwhile_stays(books, migrations, proxy) -> None:
     """Under our name, while our statement waits for the table, or after our run has died before it made anything."""
     migrations.write("001_a.sql", INDEX)
@@ -286,7 +354,8 @@ def test_a_drop_of_a_leftover_claims_its_own_migration_only(books, migrations) -
         books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
     copy = "SELECT 2, action, number, tokens, statement, facts, attempt, 0, started_at FROM aurora_migrations.intents"
     books.execute(f"INSERT INTO aurora_migrations.intents {copy}")
-    assert labels(apply(books, migrations)) == ["001"]
+    migrations.write("002_b.sql", INDEX)
+    assert labels(apply(books, migrations, "001")) == ["001"]
     assert books.query("SELECT version, lock_holder FROM aurora_migrations.intents") == [(2, 0)]
 
 
@@ -696,6 +765,29 @@ def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations
     assert indexes(books) == []
     assert labels(apply(books, migrations)) == ["001"]
     assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
+
+
+@pytest.mark.parametrize("alive", [False, True], ids=["left to the server", "of a living run"])
+def test_cancel_of_a_drop_leaves_nothing_invalid(books, migrations, alive: bool) -> None:
+    books.execute("CREATE INDEX book_title_idx ON book (title)")
+    migrations.write("001_a.sql", DROP)
+    with (
+        holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE") as reader,
+        start_runner(books, migrations) as runner,
+    ):
+        pid = backend(books, "DROP INDEX")
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the drop")
+        if not alive:
+            runner.kill()
+        cancelling = Task(engine.cancel, request(books, migrations))
+        until(lambda: not ask(books, "SELECT FROM pg_stat_activity WHERE pid = %s", [pid]), "its end")
+        reader.rollback()
+        assert cancelling.result().message.endswith("; dropped public.book_title_idx, which it had left invalid")
+        if alive:
+            assert runner.finish()[1]["error"] == "Cancelled"
+    assert indexes(books) == []
+    assert labels(apply(books, migrations)) == ["001"]
+    assert intents(books) == []
 
 
 @pytest.mark.parametrize("detached", [False, True])
