@@ -271,7 +271,8 @@ class _Runner:
         self._listener.begins(action, migrations)
         done, self._begun = self.done, intents.read_begun(self._session)
         if gone := {version for _, version in self._begun} - self._request.source.package.by_version.keys():
-            settlement.clear_all(self._session, gone, self._request.is_time_up)  # such as of a file with a new number
+            with contextlib.suppress(MigratorError):  # what can't be dropped, such as by this role, is in nobody's way
+                settlement.clear_all(self._session, gone, self._request.is_time_up)  # of files with another number now
         for migration in migrations:
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit

@@ -258,6 +258,8 @@ class RunningAttempt:
         ours = next((intent for intent in known if intent.number == number and intent.matches(job)), None)
         if ours and ours.statement.settlement == "unknown":
             raise nobody_knows(job, number, ours.statement)
+        if job.unit(number).may_commit and (missing := intents.find_in_missing_file(session, job, number)):
+            raise nobody_knows(job, number, statement, missing=missing)
         ended = intents.find_ended_by_limit(session, job, number) if ours else None  # before what it left is dropped
         text = settlement.settle(session, job, number, statement, ours)
         if text is not None and ended:

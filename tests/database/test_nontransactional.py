@@ -674,9 +674,9 @@ CREATE TABLE after ();
 """
 
 
-def killed_in_a_block(books: Database, migrations: Migrations) -> None:
+def killed_in_a_block(books: Database, migrations: Migrations, text: str = FILL) -> None:
     """A run that is killed while its DO waits for a lock, after its first COMMIT."""
-    migrations.write("001_fill.sql", FILL.lstrip())
+    migrations.write("001_fill.sql", text.lstrip())
     with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
         until(lambda: exists(books, "step") and books.query("TABLE step"), "the first step")
         runner.kill()
@@ -719,6 +719,22 @@ def test_a_block_that_was_killed_stays_in_doubt_though_the_file_was_changed(book
     engine.resolve(request(books, migrations), "1", "again")
     assert labels(apply(books, migrations)) == ["001"]
     assert intents(books) == []
+
+
+def test_a_block_that_was_killed_stays_in_doubt_though_the_file_has_another_number(books, migrations) -> None:
+    """Also where it is the first unit, so that none is recorded."""
+    books.execute("CREATE TABLE step (n int)")
+    fill = FILL.replace("CREATE TABLE step (n int);\n", "")
+    killed_in_a_block(books, migrations, fill)
+    (migrations.dir / "001_fill.sql").rename(migrations.dir / "002_fill.sql")
+    with pytest.raises(InDoubt, match=r"002_fill.sql:2: it isn't known how far DO got") as caught:
+        apply(books, migrations)
+    assert "That was in 001_fill.sql, which isn't in this folder" in caught.value.cause
+    assert books.query("TABLE step") == [(1,)], "nothing was run again"
+    (migrations.dir / "002_fill.sql").rename(migrations.dir / "001_fill.sql")
+    engine.resolve(request(books, migrations), "1", "applied")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert books.query("TABLE step") == [(1,)]
 
 
 def test_a_block_in_doubt_that_is_resolved_as_applied_needs_its_text(books, migrations) -> None:

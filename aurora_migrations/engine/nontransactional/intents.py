@@ -53,6 +53,18 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
     return [intent_of(row) for row in rows]
 
 
+def find_in_missing_file(session: Session, job: Job, number: int) -> str:
+    """The name of another migration's file in which a unit's statement was begun of which only a person can find out
+    how far it got; empty if there is none. That file is missing, as such a one is settled before those after it."""
+    query = (
+        f"SELECT a.name FROM {SCHEMA}.intents i JOIN {SCHEMA}.attempts a ON a.id = i.attempt"
+        " WHERE i.version <> $1::numeric AND i.action = $2 AND i.tokens = $3"
+        " AND i.statement ->> 'settlement' = 'unknown' LIMIT 1"
+    )
+    key = [job.migration.version, job.action, job.unit(number).tokens]
+    return next((str(name) for (name,) in as_ourselves(session, Command(query, key))), "")
+
+
 def read_begun(session: Session) -> set[tuple[str, int]]:
     """The actions and versions of files of which a statement was begun and isn't recorded as done."""
     (rows,) = read(session, Command(f"SELECT DISTINCT action, version FROM {SCHEMA}.intents"))

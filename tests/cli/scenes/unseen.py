@@ -37,6 +37,7 @@ UNSEEN = {
     "tests/database/test_nontransactional.py",
     "engine/nontransactional/intents.py find_ended_by_limit StatementTimeout": _BETWEEN_CALLS,
     "engine/transaction.py _run_nontransactional find_ended_by_limit": _BETWEEN_CALLS,
+    "engine/transaction.py _run_nontransactional nobody_knows 2": _SETTLED,
     "engine/transaction.py _run_detached find_ended_by_limit": _BETWEEN_CALLS,
     "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
     "engine/nontransactional/settlement.py _is_index_there _not_ours 3": _SETTLED,
