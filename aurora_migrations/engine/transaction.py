@@ -266,7 +266,6 @@ class RunningAttempt:
             raise self._cleared(number, ended)
         if text is not None:
             facts = ours.facts if ours else settlement.describe(session, statement)
-            facts = {key: value for key, value in facts.items() if key != "cancelled"}
             begun = intents.add_intent(job, number, statement, self._id, facts)
             self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
         record = [*self._record(number), intents.remove_intent(job, number)]
@@ -369,6 +368,9 @@ class RunningAttempt:
                 failed = runner_error(session, job, BatchError(error.completed, error.error))
             if connection_lost(error.error):
                 raise CommitUnknown(self._id, number, failed) from error
+            session.roll_back()
+            with contextlib.suppress(MigratorError):
+                intents.forget(session, job, number)
             raise failed from error
 
     def _watch_progress(self, message: Message) -> Watch:

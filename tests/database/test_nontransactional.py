@@ -806,29 +806,28 @@ def test_cancel_of_a_drop_leaves_nothing_invalid(books, migrations, alive: bool)
     assert intents(books) == []
 
 
+@pytest.mark.parametrize("alive", [False, True])
 @pytest.mark.parametrize("detached", [False, True])
-def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(books, stuck, migrations, detached) -> None:
+def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(
+    books, stuck, migrations, detached: bool, alive: bool
+) -> None:
     patient = f"-- migration: lock_timeout = 1min\n{DETACHED}"
     text = f"{patient}CREATE TABLE a ();\nLOCK TABLE book;" if detached else f"CREATE TABLE a ();\n{INDEX}"
     migrations.write("001_a.sql", text)
     with start_runner(books, migrations) as runner:
         waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query NOT LIKE 'DROP INDEX%'"
         until(lambda: books.query(waits), "the statement")
-        runner.kill()
-
-    class Watching(Listener):
-        def waiting(self, holder: Holder | None) -> None:
-            seen.append(holder)
-
-    seen: list[Holder | None] = []
-    waiting = Task(apply, books, migrations, listener=Watching())
-    until(lambda: seen, "the run that waits")
-    cancelling = Task(engine.cancel, request(books, migrations))
-    until(lambda: not books.query(waits), "the end of the statement")
-    stuck.rollback()
-    assert cancelling.result().message.startswith("Cancelled ")
-    with pytest.raises(Cancelled, match=r"001_a.sql:[23] was cancelled while this run waited for its end"):
-        waiting.result()
+        if not alive:
+            runner.kill()
+        seen: list[Holder | None] = []
+        waiting = Task(apply, books, migrations, listener=Watcher(waiting=seen.append))
+        until(lambda: seen, "the run that waits")
+        cancelling = Task(engine.cancel, request(books, migrations))
+        until(lambda: not books.query(waits), "the end of the statement")
+        stuck.rollback()
+        assert cancelling.result().message.startswith("Cancelled ")
+        with pytest.raises(Cancelled, match=r"001_a.sql:[23] was cancelled while this run waited for its end"):
+            waiting.result()
     assert indexes(books) == []
     assert labels(apply(books, migrations)) == ["001"]
     assert (exists(books, "a"), intents(books)) == (True, [])
@@ -870,6 +869,19 @@ def test_a_detached_transaction_outlives_its_run_and_is_applied_once(books, stuc
     assert labels(run.result()) == []
     assert (applied(books), intents(books), books.query("TABLE a")) == (["001"], [], [("it's $1",)])
     assert attempts(books) == [("001", "applied")]
+
+
+def test_a_detached_transaction_is_tried_again_after_its_own_limit_has_passed(books, migrations) -> None:
+    """It was ended by lock_timeout, and not by that limit."""
+    limits = "-- migration: lock_timeout = 200ms\n-- migration: statement_timeout = 400ms\n"
+    migrations.write("001_a.sql", f"{limits}{DETACHED}LOCK TABLE book;\nCREATE TABLE a ();")
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE") as holder:
+        retries = Limits(lock_wait=30_000)
+        run = Task(apply, books, migrations, limits=retries, execution_start="2020-01-01T00:00:00Z")
+        until(lambda: exists(books, "aurora_migrations.attempts") and len(attempts(books)) > 1, "the second attempt")
+        time.sleep(0.5)
+        holder.rollback()
+    assert labels(run.result()) == ["001"]
 
 
 def test_a_detached_transaction_that_fails_is_rolled_back_and_told_with_its_place(books, migrations) -> None:

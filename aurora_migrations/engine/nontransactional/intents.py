@@ -216,8 +216,8 @@ def resolve(session: Session, migration: Migration, outcome: Literal["applied", 
 
 
 def mark_cancelled(session: Session, pid: int, message: str, began: str) -> None:
-    """Marks what another run's process is at: its statement outside a transaction, so that runs that began before this
-    don't start it again; its attempt, so that this execution can cancel it again in a call after a lost answer.
+    """Marks the attempt that another run's process is at, so that runs that began before this don't start it again, and
+    this execution can cancel it again in a call after a lost answer.
 
     Args:
         message: what was done.
@@ -225,16 +225,10 @@ def mark_cancelled(session: Session, pid: int, message: str, began: str) -> None
     """
     facts = {"error": Cancelled.__name__, "message": message, "cancelled_by": json.loads(_own(session, began))}
     facts["cancelled"] = message  # kept where the run that is cancelled writes a message of its own
-    attempts = Command(
-        f"UPDATE {SCHEMA}.attempts SET error = $2::jsonb || coalesce(error, '{{}}') "
-        "WHERE lock_holder = $1::int AND result IS NULL",
-        [pid, json.dumps(facts)],
-    )
-    marked = "facts || jsonb_build_object('cancelled', extract(epoch FROM clock_timestamp()))"
-    intents = Command(f"UPDATE {SCHEMA}.intents SET facts = {marked} WHERE lock_holder = $1::int", [pid])
-    known = read_format(session)
-    updates = [attempts] if known else []
-    updates += [intents] if known >= WITH_INTENTS else []
+    now = "jsonb_build_object('cancelled_at', extract(epoch FROM clock_timestamp()))"
+    marked = f"$2::jsonb || {now} || coalesce(error, '{{}}')"
+    update = f"UPDATE {SCHEMA}.attempts SET error = {marked} WHERE lock_holder = $1::int AND result IS NULL"
+    updates = [Command(update, [pid, json.dumps(facts)])] if read_format(session) else []
     session.execute(BEGIN, OURS, *updates, COMMIT)
 
 
@@ -250,13 +244,12 @@ def find_own_cancel(session: Session, began: str) -> tuple[int, str] | None:
 
 
 def check_cancelled(session: Session, job: Job, number: int) -> None:
-    """Raises Cancelled where a unit was cancelled after this run had begun."""
-    began = "coalesce(nullif($4, '')::timestamptz, backend_start)"
+    """Raises Cancelled where a run was cancelled in this file after ours had begun."""
+    began = "coalesce(nullif($3, '')::timestamptz, backend_start)"
     query = Command(
-        f"SELECT FROM {SCHEMA}.intents, pg_stat_activity WHERE version = $1::numeric AND action = $2"
-        " AND number = $3::int AND pid = pg_backend_pid()"
-        f" AND (facts ->> 'cancelled')::numeric > extract(epoch FROM {began})",
-        [job.migration.version, job.action, number, job.execution_start],
+        f"SELECT FROM {SCHEMA}.attempts, pg_stat_activity WHERE version = $1::numeric AND action = $2"
+        f" AND pid = pg_backend_pid() AND (error ->> 'cancelled_at')::numeric > extract(epoch FROM {began})",
+        [job.migration.version, job.action, job.execution_start],
     )
     if as_ourselves(session, query):
         raise Cancelled(
@@ -270,13 +263,14 @@ def check_cancelled(session: Session, job: Job, number: int) -> None:
 
 def find_ended_by_limit(session: Session, job: Job, number: int) -> StatementTimeout | None:
     """The error of a unit that this execution has left to the server, if it isn't done: whether the file's own limit
-    has passed since it was begun, which has ended it between two calls. Each call would begin it again."""
+    has passed since it was begun, which has ended it between two calls. Each call would begin it again. Where the
+    server was restarted since, that has ended it."""
     limit = job.script.options.statement_timeout
     query = Command(
         f"SELECT FROM {SCHEMA}.intents, pg_stat_activity WHERE version = $1::numeric AND action = $2"
         " AND number = $3::int AND pid = pg_backend_pid()"
         " AND started_at >= coalesce(nullif($4, '')::timestamptz, backend_start)"
-        " AND started_at + $5::int * interval '1 ms' <= clock_timestamp()",
+        " AND started_at + $5::int * interval '1 ms' <= clock_timestamp() AND started_at > pg_postmaster_start_time()",
         [job.migration.version, job.action, number, job.execution_start, limit],
     )
     if not (limit and as_ourselves(session, query)):

@@ -149,10 +149,10 @@ def clear_all(
     settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown'"
     if versions is not None:
         settled += f" AND version IN ({', '.join(map(str, versions))})"
-    marked = "facts ? 'cancelled'"  # these stay for the runs that wait for it: see `check_cancelled`
     (rows,) = read(session, Command(f"SELECT {COLUMNS} {settled}"))
     dropped = [name for row in rows for name in clear(session, intent_of(row), is_time_up)]
-    session.execute(BEGIN, OURS, Command(f"DELETE {settled} AND NOT {marked}"), COMMIT)
+    # What shows the next run that its index is gone stays.
+    session.execute(BEGIN, OURS, Command(f"DELETE {settled} AND statement ->> 'settlement' <> 'drop index'"), COMMIT)
     return dropped
 
 
