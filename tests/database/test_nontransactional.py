@@ -806,14 +806,20 @@ def test_cancel_of_a_drop_leaves_nothing_invalid(books, migrations, alive: bool)
     assert intents(books) == []
 
 
-@pytest.mark.parametrize("alive", [False, True])
-@pytest.mark.parametrize("detached", [False, True])
+PATIENT = "-- migration: lock_timeout = 1min\n"
+CANCELLED = {
+    "a build": f"CREATE TABLE a ();\n{INDEX}",
+    "a detached transaction": f"{PATIENT}-- migration: detach = on\nCREATE TABLE a ();\nLOCK TABLE book;",
+    "a transaction": f"{PATIENT}CREATE TABLE a ();\nLOCK TABLE book;",
+}
+
+
+@pytest.mark.parametrize(("what", "alive"), [(what, alive) for what in CANCELLED for alive in (True, False)][:-1])
 def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(
-    books, stuck, migrations, detached: bool, alive: bool
+    books, stuck, migrations, what: str, alive: bool
 ) -> None:
-    patient = f"-- migration: lock_timeout = 1min\n{DETACHED}"
-    text = f"{patient}CREATE TABLE a ();\nLOCK TABLE book;" if detached else f"CREATE TABLE a ();\n{INDEX}"
-    migrations.write("001_a.sql", text)
+    """An ordinary transaction ends with its run, so only that of a living one is cancelled."""
+    migrations.write("001_a.sql", CANCELLED[what])
     with start_runner(books, migrations) as runner:
         waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query NOT LIKE 'DROP INDEX%'"
         until(lambda: books.query(waits), "the statement")
@@ -826,7 +832,7 @@ def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(
         until(lambda: not books.query(waits), "the end of the statement")
         stuck.rollback()
         assert cancelling.result().message.startswith("Cancelled ")
-        with pytest.raises(Cancelled, match=r"001_a.sql:[23] was cancelled while this run waited for its end"):
+        with pytest.raises(Cancelled, match=r"001_a.sql:[1-3] was cancelled while this run waited for its end"):
             waiting.result()
     assert indexes(books) == []
     assert labels(apply(books, migrations)) == ["001"]
