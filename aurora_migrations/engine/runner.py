@@ -53,7 +53,7 @@ from aurora_migrations.engine.plan import (
     plan_undo,
     read_edits,
 )
-from aurora_migrations.engine.postgres.session import Session, acquire_run_lock, find_holder
+from aurora_migrations.engine.postgres.session import Holder, Session, acquire_run_lock, find_holder
 from aurora_migrations.engine.script import PAST, Action, Job
 from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, RunningAttempt
 
@@ -175,6 +175,7 @@ class _Runner:
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
+        self._has_waited = False  # for another run
         self._adopted: intents.Running | None = None  # what another run has left, and this one waits for
         self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
         self._observer = Observer(request.url, request.execution)
@@ -215,7 +216,12 @@ class _Runner:
     def take_lock(self) -> None:
         """Takes the run lock, which the session holds until it ends, and brings the history up to date."""
         self._session.prepare_to_write()
-        acquire_run_lock(self._session, self._request.wait, self._listener.waiting, doing=self.doing)
+
+        def waiting(holder: Holder | None) -> None:
+            self._has_waited = True
+            self._listener.waiting(holder)
+
+        acquire_run_lock(self._session, self._request.wait, waiting, doing=self.doing)
         history_format.upgrade(self._session)
         history.close_interrupted(self._session)
 
@@ -270,6 +276,9 @@ class _Runner:
         self.check(action, migrations)
         self._listener.begins(action, migrations)
         done, self._begun = self.done, intents.read_begun(self._session)
+        if gone := {version for _, version in self._begun} - self._request.source.package.by_version.keys():
+            with contextlib.suppress(MigratorError):  # what can't be dropped, such as by this role, is in nobody's way
+                settlement.clear_all(self._session, gone, self._request.is_time_up)  # of files with another number now
         for migration in migrations:
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit
@@ -290,6 +299,8 @@ class _Runner:
         job = self._read_job(action, migration)
         if (action, migration.version) in self._begun:
             settlement.clear_changed(self._session, job)
+        if self._has_waited:
+            intents.check_cancelled(self._session, job, 0)
         self._retry.begin_file(job.limits)
         result = self.run_with_retries(job)
         (self._applied.add if action == "apply" else self._applied.discard)(migration.version)

@@ -186,6 +186,7 @@ def plan_answer(session: Session, source: Source, plan: Plan, budget: int = UNLI
                 "migration": migration.label,
                 "file": migration.name,
                 "parts": len(script.units),
+                "transactional": not any(unit.nontransactional for unit in script.units),
                 "statements": len(script.statements),
                 "tables": list(script.tables[:_LISTED]),
                 "locks": [asdict(lock) for lock in locks][:_LISTED],

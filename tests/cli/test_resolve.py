@@ -35,6 +35,7 @@ def in_doubt(database: Database, here: Migrations) -> Migrations:
 
 def test_resolve_asks_for_its_word_and_does_what_was_typed(on: Call, in_doubt, database, monkeypatch) -> None:
     assert on("run", "--output", "json").json["error"] == "InDoubt"
+    assert "Pending    0; 1 partly applied" in on("status").out
     monkeypatch.setattr("sys.stdin", Keyboard("yes\n"))
     answer = on("resolve", "1", "applied")
     assert (answer.code, "In doubt: DO of 001_fill.sql." in answer.err) == (1, True)

@@ -26,11 +26,13 @@ def server(any_server: Server) -> Server:
 
 def test_plan_tells_what_a_run_would_do_and_does_nothing(on: Call, two: Migrations, database: Database) -> None:
     two.write("003_c.sql", "ALTER TABLE orders DROP COLUMN id;\n")
+    two.write("004_d.sql", "CREATE INDEX CONCURRENTLY orders_idx ON orders (id);\n")
     answer = on("plan")
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
-    assert lines[0] == "3 migrations to run: 001 to 003"
+    assert lines[0] == "4 migrations to run: 001 to 004"
     assert "001_users.sql: 1 statement, one transaction" in lines
+    assert "004_d.sql: 1 statement, outside any transaction" in lines
     assert "  ACCESS EXCLUSIVE on orders" in lines
     assert "[ban-drop-column]" in answer.out
     assert database.query("SELECT count(*) FROM pg_namespace WHERE nspname = 'aurora_migrations'") == [(0,)]

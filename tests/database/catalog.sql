@@ -19,7 +19,7 @@ CREATE TABLE "Odd ""one.two"."T (x)" ("C.d" int REFERENCES orders, x text);
 CREATE INDEX "I (x)" ON "Odd ""one.two"."T (x)" (lower(x)) WHERE x IS NOT NULL;
 CREATE INDEX ON orders USING gin (name gin_trgm_ops);
 CREATE UNLOGGED TABLE u (a int);
-CREATE TABLE part (id int, at date, o bigint REFERENCES orders) PARTITION BY RANGE (at);
+CREATE TABLE part (id int GENERATED ALWAYS AS IDENTITY, at date, o bigint REFERENCES orders) PARTITION BY RANGE (at);
 CREATE TABLE part1 PARTITION OF part FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
 CREATE TABLE partd PARTITION OF part DEFAULT;
 CREATE UNIQUE INDEX ON part (id, at);

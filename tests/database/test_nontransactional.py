@@ -53,6 +53,7 @@ from tests.proxy import Trap
 from tests.servers import Database, Migrations
 
 INDEX = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title);"
+DROP = "DROP INDEX CONCURRENTLY book_title_idx;"
 BOOKS = """
     CREATE TABLE book (id int, title text, isbn text);
     INSERT INTO book SELECT n, n::text, n FROM generate_series(1, 50) n;
@@ -242,6 +243,73 @@ def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books
     assert (indexes(books), intents(books)) == ([(index, True)], [])
 
 
+@pytest.mark.parametrize("text", [INDEX, "SELECT 1;"], ids=["another number", "removed"])
+def test_what_a_killed_attempt_left_is_dropped_though_its_file_is_gone(books, migrations, text: str) -> None:
+    migrations.write("001_a.sql", INDEX)
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
+    (migrations.dir / "001_a.sql").unlink()
+    migrations.write("002_a.sql", text)
+    assert labels(apply(books, migrations)) == ["002"]
+    assert (indexes(books), intents(books)) == ([("book_title_idx", True)] if text == INDEX else [], [])
+
+
+def test_an_index_that_is_half_dropped_is_dropped_by_the_next_run(books, migrations) -> None:
+    books.execute("CREATE INDEX book_title_idx ON book (title)")
+    migrations.write("001_a.sql", DROP)
+    with holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE"):
+        run = Task(apply, books, migrations)
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the drop")
+        books.execute(f"SELECT pg_cancel_backend({backend(books, 'DROP INDEX')})")
+        with pytest.raises(Cancelled) as caught:
+            run.result()
+    assert "It left public.book_title_idx invalid. The next run drops it." in caught.value.cause
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (indexes(books), intents(books)) == ([], [])
+
+
+@pytest.mark.parametrize("was_valid", [True, False])
+def test_an_index_that_is_half_dropped_goes_with_its_file(books, migrations, was_valid: bool) -> None:
+    """Nothing makes it valid again. One that was invalid before stays as it was."""
+    books.execute("CREATE INDEX book_title_idx ON book (title)")
+    if not was_valid:
+        books.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'book_title_idx'::regclass")
+    migrations.write("001_a.sql", DROP)
+    with holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE"), start_runner(books, migrations) as runner:
+        pid = backend(books, "DROP INDEX")
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the drop")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({pid})")
+    migrations.write("001_a.sql", "SELECT 1;")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (indexes(books), intents(books)) == ([] if was_valid else [("book_title_idx", False)], [])
+
+
+def test_a_build_in_another_database_is_not_waited_for(books, migrations) -> None:
+    """Though its index has the same number, as that database is a copy."""
+    books.execute(
+        "CREATE FUNCTION halt(id int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock_shared(5); RETURN id; END $$;"
+        "CREATE INDEX book_title_idx ON book (halt(id));"
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'book_title_idx'::regclass"
+    )
+    migrations.write("001_a.sql", INDEX)
+    copy = Database(books.server, f"{books.name}_copy")
+    Database(books.server, "postgres").execute(f"CREATE DATABASE {copy.name} TEMPLATE {books.name}")
+    try:
+        with holding(copy.url, "SELECT pg_advisory_lock(5)"):
+            building = Task(copy.execute, "REINDEX INDEX book_title_idx")
+            until(lambda: copy.query("SELECT FROM pg_stat_progress_create_index WHERE index_relid <> 0"), "the build")
+            ends = time.monotonic() + 5
+            with pytest.raises(MigrationFailed, match="already exists"):
+                apply(books, migrations, is_time_up=lambda: time.monotonic() > ends)
+        building.result()
+    finally:
+        copy.drop()
+
+
 def test_an_invalid_index_that_another_tool_left_meanwhile_stays(books, migrations, proxy) -> None:
     """Under our name, while our statement waits for the table, or after our run has died before it made anything."""
     migrations.write("001_a.sql", INDEX)
@@ -286,7 +354,8 @@ def test_a_drop_of_a_leftover_claims_its_own_migration_only(books, migrations) -
         books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
     copy = "SELECT 2, action, number, tokens, statement, facts, attempt, 0, started_at FROM aurora_migrations.intents"
     books.execute(f"INSERT INTO aurora_migrations.intents {copy}")
-    assert labels(apply(books, migrations)) == ["001"]
+    migrations.write("002_b.sql", INDEX)
+    assert labels(apply(books, migrations, "001")) == ["001"]
     assert books.query("SELECT version, lock_holder FROM aurora_migrations.intents") == [(2, 0)]
 
 
@@ -605,9 +674,9 @@ CREATE TABLE after ();
 """
 
 
-def killed_in_a_block(books: Database, migrations: Migrations) -> None:
+def killed_in_a_block(books: Database, migrations: Migrations, text: str = FILL) -> None:
     """A run that is killed while its DO waits for a lock, after its first COMMIT."""
-    migrations.write("001_fill.sql", FILL.lstrip())
+    migrations.write("001_fill.sql", text.lstrip())
     with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
         until(lambda: exists(books, "step") and books.query("TABLE step"), "the first step")
         runner.kill()
@@ -650,6 +719,22 @@ def test_a_block_that_was_killed_stays_in_doubt_though_the_file_was_changed(book
     engine.resolve(request(books, migrations), "1", "again")
     assert labels(apply(books, migrations)) == ["001"]
     assert intents(books) == []
+
+
+def test_a_block_that_was_killed_stays_in_doubt_though_the_file_has_another_number(books, migrations) -> None:
+    """Also where it is the first unit, so that none is recorded."""
+    books.execute("CREATE TABLE step (n int)")
+    fill = FILL.replace("CREATE TABLE step (n int);\n", "")
+    killed_in_a_block(books, migrations, fill)
+    (migrations.dir / "001_fill.sql").rename(migrations.dir / "002_fill.sql")
+    with pytest.raises(InDoubt, match=r"002_fill.sql:2: it isn't known how far DO got") as caught:
+        apply(books, migrations)
+    assert "That was in 001_fill.sql, which isn't in this folder" in caught.value.cause
+    assert books.query("TABLE step") == [(1,)], "nothing was run again"
+    (migrations.dir / "002_fill.sql").rename(migrations.dir / "001_fill.sql")
+    engine.resolve(request(books, migrations), "1", "applied")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert books.query("TABLE step") == [(1,)]
 
 
 def test_a_block_in_doubt_that_is_resolved_as_applied_needs_its_text(books, migrations) -> None:
@@ -698,29 +783,57 @@ def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations
     assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
 
 
-@pytest.mark.parametrize("detached", [False, True])
-def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(books, stuck, migrations, detached) -> None:
-    patient = f"-- migration: lock_timeout = 1min\n{DETACHED}"
-    text = f"{patient}CREATE TABLE a ();\nLOCK TABLE book;" if detached else f"CREATE TABLE a ();\n{INDEX}"
-    migrations.write("001_a.sql", text)
+@pytest.mark.parametrize("alive", [False, True], ids=["left to the server", "of a living run"])
+def test_cancel_of_a_drop_leaves_nothing_invalid(books, migrations, alive: bool) -> None:
+    books.execute("CREATE INDEX book_title_idx ON book (title)")
+    migrations.write("001_a.sql", DROP)
+    with (
+        holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE") as reader,
+        start_runner(books, migrations) as runner,
+    ):
+        pid = backend(books, "DROP INDEX")
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the drop")
+        if not alive:
+            runner.kill()
+        cancelling = Task(engine.cancel, request(books, migrations))
+        until(lambda: not ask(books, "SELECT FROM pg_stat_activity WHERE pid = %s", [pid]), "its end")
+        reader.rollback()
+        assert cancelling.result().message.endswith("; dropped public.book_title_idx, which it had left invalid")
+        if alive:
+            assert runner.finish()[1]["error"] == "Cancelled"
+    assert indexes(books) == []
+    assert labels(apply(books, migrations)) == ["001"]
+    assert intents(books) == []
+
+
+PATIENT = "-- migration: lock_timeout = 1min\n"
+CANCELLED = {
+    "a build": f"CREATE TABLE a ();\n{INDEX}",
+    "a detached transaction": f"{PATIENT}-- migration: detach = on\nCREATE TABLE a ();\nLOCK TABLE book;",
+    "a transaction": f"{PATIENT}CREATE TABLE a ();\nLOCK TABLE book;",
+}
+
+
+@pytest.mark.parametrize(("what", "alive"), [(what, alive) for what in CANCELLED for alive in (True, False)][:-1])
+def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(
+    books, stuck, migrations, what: str, alive: bool
+) -> None:
+    """An ordinary transaction ends with its run, so only that of a living one is cancelled."""
+    migrations.write("001_a.sql", CANCELLED[what])
     with start_runner(books, migrations) as runner:
         waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query NOT LIKE 'DROP INDEX%'"
         until(lambda: books.query(waits), "the statement")
-        runner.kill()
-
-    class Watching(Listener):
-        def waiting(self, holder: Holder | None) -> None:
-            seen.append(holder)
-
-    seen: list[Holder | None] = []
-    waiting = Task(apply, books, migrations, listener=Watching())
-    until(lambda: seen, "the run that waits")
-    cancelling = Task(engine.cancel, request(books, migrations))
-    until(lambda: not books.query(waits), "the end of the statement")
-    stuck.rollback()
-    assert cancelling.result().message.startswith("Cancelled ")
-    with pytest.raises(Cancelled, match=r"001_a.sql:[23] was cancelled while this run waited for its end"):
-        waiting.result()
+        if not alive:
+            runner.kill()
+        seen: list[Holder | None] = []
+        waiting = Task(apply, books, migrations, listener=Watcher(waiting=seen.append))
+        until(lambda: seen, "the run that waits")
+        cancelling = Task(engine.cancel, request(books, migrations))
+        until(lambda: not books.query(waits), "the end of the statement")
+        stuck.rollback()
+        assert cancelling.result().message.startswith("Cancelled ")
+        with pytest.raises(Cancelled, match=r"001_a.sql:[1-3] was cancelled while this run waited for its end"):
+            waiting.result()
     assert indexes(books) == []
     assert labels(apply(books, migrations)) == ["001"]
     assert (exists(books, "a"), intents(books)) == (True, [])
@@ -762,6 +875,19 @@ def test_a_detached_transaction_outlives_its_run_and_is_applied_once(books, stuc
     assert labels(run.result()) == []
     assert (applied(books), intents(books), books.query("TABLE a")) == (["001"], [], [("it's $1",)])
     assert attempts(books) == [("001", "applied")]
+
+
+def test_a_detached_transaction_is_tried_again_after_its_own_limit_has_passed(books, migrations) -> None:
+    """It was ended by lock_timeout, and not by that limit."""
+    limits = "-- migration: lock_timeout = 200ms\n-- migration: statement_timeout = 400ms\n"
+    migrations.write("001_a.sql", f"{limits}{DETACHED}LOCK TABLE book;\nCREATE TABLE a ();")
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE") as holder:
+        retries = Limits(lock_wait=30_000)
+        run = Task(apply, books, migrations, limits=retries, execution_start="2020-01-01T00:00:00Z")
+        until(lambda: exists(books, "aurora_migrations.attempts") and len(attempts(books)) > 1, "the second attempt")
+        time.sleep(0.5)
+        holder.rollback()
+    assert labels(run.result()) == ["001"]
 
 
 def test_a_detached_transaction_that_fails_is_rolled_back_and_told_with_its_place(books, migrations) -> None:

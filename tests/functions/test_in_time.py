@@ -160,17 +160,27 @@ def test_limit_of_the_file_itself_is_its_own_fault(machine) -> None:
     assert "200 ms" in told["cause"]
 
 
-def test_file_that_allows_more_than_a_call_has_is_refused_before_it_starts(machine, database) -> None:
-    limit = "-- migration: statement_timeout = 20min\n"
-    machine.migrations.write("001_a.sql", f"{limit}CREATE TABLE a ();")
+LONG = "-- migration: statement_timeout = 20min\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "may_detach"),
+    [("CREATE TABLE a ();", True), ("VACUUM;\nCREATE TABLE a ();", False), ("CALL fill();\nCALL fill();", False)],
+)
+def test_file_that_allows_more_than_a_call_has_is_refused_before_it_starts(machine, text: str, may_detach) -> None:
+    machine.migrations.write("001_a.sql", f"{LONG}-- migration: transaction = {'on' if may_detach else 'off'}\n{text}")
     package = machine.write_manifest()
     told = machine.refused("apply", InvalidInput, package=package)
     assert told["message"].startswith("001_a.sql allows a statement 20min, but a function call lasts 14 min")
-    assert "detach = on" in told["solution"]
-    machine.migrations.write("001_a.sql", f"{limit}-- migration: detach = on\nCREATE TABLE a ();")
+    assert ("detach = on" in told["solution"]) == may_detach
+
+
+@pytest.mark.parametrize(("option", "text"), [("detach = on", "CREATE TABLE a ();"), ("transaction = off", "VACUUM;")])
+def test_file_that_outlives_its_call_may_allow_more_than_a_call_has(machine, database, option: str, text) -> None:
+    machine.migrations.write("001_a.sql", f"{LONG}-- migration: {option}\n{text}")
     machine.write_manifest()
     machine.run({})
-    assert tables(database) == ["a"]
+    assert applied(database) == ["001"]
 
 
 def test_statements_that_are_short_each_but_not_together_end_in_time_too(machine, database) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from aurora_migrations.engine.errors import Cancelled, InvalidInput, VerificationFailed
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, StatementTimeout, VerificationFailed
 from aurora_migrations.engine.postgres.session import RUN_LOCK
 from aurora_migrations.engine.steps.step import RESERVE
-from tests.database.helpers import Task, applied, exists, holding, until
+from tests.database.helpers import Task, applied, backend, exists, holding, until
 from tests.functions.helpers import Context, Machine, lines
 from tests.servers import Database
 
@@ -82,6 +82,41 @@ def test_cancel_ends_what_was_left_to_the_server(building, busy, database) -> No
         building.call("apply")  # of the execution that had begun it
     building.execution, building.started_at = "later", "2030-01-01T00:00:00Z"
     building.run({})
+    assert applied(database) == ["001"]
+
+
+LONG = "-- migration: statement_timeout = {}\n-- migration: lock_timeout = 1s\n"
+LASTING = [INDEX, "-- migration: detach = on\nCREATE TABLE made ();\nSELECT pg_sleep({});"]
+
+
+@pytest.mark.parametrize("text", LASTING)
+def test_a_limit_of_the_file_is_not_cut_to_the_time_of_a_call(machine, busy, database, text: str) -> None:
+    machine.migrations.write("001_a.sql", LONG.format("20s") + text.format(5))
+    machine.write_manifest()
+    assert machine.call("apply", context=Context(RESERVE + 2_000))["outcome"] == "more"
+    pid = backend(database, text.splitlines()[-1][:15])
+    time.sleep(1)
+    assert backend(database, text.splitlines()[-1][:15]) == pid, "the server goes on"
+    busy.rollback()
+    assert machine.call("apply")["outcome"] == "done"
+    assert applied(database) == ["001"]
+
+
+@pytest.mark.parametrize("text", LASTING)
+def test_a_limit_of_the_file_that_ends_a_statement_between_two_calls_is_an_error(machine, busy, database, text) -> None:
+    """Otherwise each call would begin it again, for ever."""
+    machine.migrations.write("001_a.sql", LONG.format("3s") + text.format(60))
+    machine.write_manifest()
+    assert machine.call("apply", context=Context(RESERVE + 1_500))["outcome"] == "more"
+    until(lambda: not database.query("SELECT FROM pg_locks WHERE locktype = 'advisory'"), "the end of the statement")
+    busy.rollback()
+    with pytest.raises(StatementTimeout, match=r"001_a.sql:\d took longer than statement_timeout allows \(3\.0 s\)"):
+        machine.call("apply")
+    assert (exists(database, "book_idx"), exists(database, "made")) == (False, False)
+    assert database.query("SELECT FROM aurora_migrations.intents") == []
+    machine.migrations.write("001_a.sql", text.format(0))
+    machine.write_manifest()
+    machine.run({})
     assert applied(database) == ["001"]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tests import servers
 from tests.torture.faults import FAULTS
 from tests.torture.job import Order, outcomes
+from tests.torture.nontransactional.case import STRIKES
 from tests.torture.report import Report, violation
 
 EVERY = 50  # cases between two lines of progress
@@ -56,9 +57,10 @@ def _parse(argv: Sequence[str] | None) -> Order:
     majors = [found.major for found in servers.available()]
     made.add_argument("--postgres", type=int, choices=majors, default=majors[0], help="the major version")
     found = made.parse_args(argv)
-    if not any(found.fault in fault.name for fault in FAULTS):
-        made.error(f"there is no such kind; there are: {', '.join(fault.name for fault in FAULTS)}")
     outside = found.nontransactional
+    known = [fault.name for fault in (STRIKES if outside else FAULTS)]
+    if not any(found.fault in name for name in known):
+        made.error(f"there is no such kind; there are: {', '.join(known)}")
     return Order(
         *(found.seed, found.count, found.jobs, found.postgres, found.fault), nontransactional=outside, kind=found.kind
     )

@@ -183,7 +183,9 @@ def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
     doubt = {"yes": "", "maybe": "perhaps "}
     words = {"rewrites": "rewrites all its rows", "scans": "reads all its rows"}
     for file in data["pending"]:
-        units = "one transaction" if file["parts"] <= 1 else f"{file['parts']} units that commit separately"
+        units = "one transaction" if file.get("transactional", True) else "outside any transaction"
+        if file["parts"] > 1:
+            units = f"{file['parts']} units that commit separately"
         what = f": {plural(file['statements'], 'statement')}, {units}"
         lines = [Styled(), Styled((file["file"], state_style("pending")), (what, ""))]
         if change := file.get("change"):  # of an environment of an older version there is none; nor are the tables
@@ -289,7 +291,9 @@ def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
     yield "Applied", f"{applied}, the newest {newest['name']} at {newest['applied_at']}" if newest else "0"
     if origins := data.get("origins"):
         yield "Adopted", ", ".join(f"{count} ({origin})" for origin, count in origins.items())
-    yield "Pending", f"{counts['pending']}, the next {pending[0]}" if pending else "0"
+    left = f"{counts['pending']}, the next {pending[0]}" if pending else "0"
+    begun = counts.get("partly applied", 0)
+    yield "Pending", f"{left}; {begun} partly applied" if begun else left
     if data["ahead"]:
         yield "Ahead", f"{', '.join(data['ahead'])} applied, but not in this folder: is it an older one?"
     for entry in data["refused"]:

@@ -84,14 +84,17 @@ def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None)
             next_command=NextCommand("check"),
         )
     for script in scripts:
-        own, outlives = script.options.statement_timeout, all(unit.nontransactional for unit in script.units)
+        own, units = script.options.statement_timeout, script.units
+        outlives = all(unit.nontransactional and not unit.may_commit for unit in units)
         if own and longest is not None and own > longest and not (script.options.detach or outlives):
+            detach = "Let the file outlive the call (`-- migration: detach = on`), lower its statement_timeout, or "
+            if len(units) > 1 or units[0].nontransactional:  # where that option is refused
+                detach = "Lower its statement_timeout, or "
             raise InvalidInput(
                 f"{script.file} allows a statement {write_duration(own)}, but a function call lasts "
                 f"{format_duration(longest)}.",
                 cause="The call would end and roll back the statement before its own limit is reached.",
-                solution="Let the file outlive the call (`-- migration: detach = on`), lower its "
-                "statement_timeout, or split the work into several files.",
+                solution=f"{detach}split the work into several files.",
                 file=script.file,
             )
 
@@ -381,7 +384,8 @@ def with_unit_state(job: Job, number: int, error: MigratorError) -> MigratorErro
     gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
     behind = "It resumed after the units already applied, in a new session; what those units set in theirs is gone"
     cause = f"{error.cause} {behind}: {', '.join(gone)}." if gone else None
-    return error.but(state=partial_state(job, number), cause=cause)
+    # Nothing of a statement in doubt is started again before somebody has resolved it: its own state says so.
+    return error.but(state=None if isinstance(error, InDoubt) else partial_state(job, number), cause=cause)
 
 
 def partial_state(job: Job, number: int) -> str | None:
@@ -418,23 +422,30 @@ def not_retried(error: MigratorError) -> MigratorError:
     )
 
 
-def nobody_knows(job: Job, number: int, statement: NontransactionalStatement, changed: bool = False) -> InDoubt:
+def nobody_knows(
+    job: Job, number: int, statement: NontransactionalStatement, changed: bool = False, missing: str = ""
+) -> InDoubt:
     """The error of a statement that commits on its own and whose run ended before it did. `changed`: whether the file
-    has another statement there now."""
-    place, since = job.file, " The file was changed since: `applied` needs it as it was." if changed else ""
-    if not changed:
+    has another statement there now. `missing`: the file in which it was begun, if that isn't in the folder."""
+    place, label, since, first = job.file, job.migration.label, "", ""
+    if changed:
+        since = " The file was changed since: `applied` needs it as it was."
+    else:
         place += f":{job.script.statements[job.unit(number).statements[0]].line}"
-    resolve = NextCommand("resolve", (job.migration.label, "again"))
-    stays = f"What unit {number + 1} has committed stays."
+    if missing:
+        label = missing.partition("_")[0]
+        since = f" That was in {missing}, which isn't in this folder: it was renumbered or removed."
+        first = f"Restore {missing} with its number.\n"
+    stays = f"What unit {number + 1} has committed stays. No run starts it again before it is resolved."
     return InDoubt(
         f"{place}: it isn't known how far {statement.name} got: its run ended first.",
         cause="The statement commits on its own, and the run was killed or lost its connection before it ended."
         + since,
-        solution="Find out what the statement has committed.\n"
-        f"If it did everything, type `aurora-migrations resolve {job.migration.label} applied`.\n"
+        solution=f"{first}Find out what the statement has committed.\n"
+        f"If it did everything, type `aurora-migrations resolve {label} applied`.\n"
         "If it can run again from its beginning:",
         state=f"{_committed_units(job, number)}. {stays}" if number else stays,
-        next_command=resolve,
+        next_command=NextCommand("resolve", (label, "again")),
         **job.facts,
     )
 

@@ -7,9 +7,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from aurora_migrations.engine.errors import Cancelled, InDoubt, InvalidInput, NextCommand
+from aurora_migrations.engine.errors import Cancelled, InDoubt, InvalidInput, NextCommand, StatementTimeout
 from aurora_migrations.engine.history_format import SCHEMA, WITH_INTENTS, read, read_format
 from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.progress import Progress, read_progress
 from aurora_migrations.engine.postgres.protocol import Command, Row
 from aurora_migrations.engine.postgres.session import (
@@ -50,6 +51,18 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
     query = f"SELECT {COLUMNS} FROM {SCHEMA}.intents WHERE version = $1::numeric AND action = $2"
     rows = as_ourselves(session, Command(query, [job.migration.version, job.action]))
     return [intent_of(row) for row in rows]
+
+
+def find_in_missing_file(session: Session, job: Job, number: int) -> str:
+    """The name of another migration's file in which a unit's statement was begun of which only a person can find out
+    how far it got; empty if there is none. That file is missing, as such a one is settled before those after it."""
+    query = (
+        f"SELECT a.name FROM {SCHEMA}.intents i JOIN {SCHEMA}.attempts a ON a.id = i.attempt"
+        " WHERE i.version <> $1::numeric AND i.action = $2 AND i.tokens = $3"
+        " AND i.statement ->> 'settlement' = 'unknown' LIMIT 1"
+    )
+    key = [job.migration.version, job.action, job.unit(number).tokens]
+    return next((str(name) for (name,) in as_ourselves(session, Command(query, key))), "")
 
 
 def read_begun(session: Session) -> set[tuple[str, int]]:
@@ -203,8 +216,8 @@ def resolve(session: Session, migration: Migration, outcome: Literal["applied", 
 
 
 def mark_cancelled(session: Session, pid: int, message: str, began: str) -> None:
-    """Marks what another run's process is at: its statement outside a transaction, so that runs that began before this
-    don't start it again; its attempt, so that this execution can cancel it again in a call after a lost answer.
+    """Marks the attempt that another run's process is at, so that runs that began before this don't start it again, and
+    this execution can cancel it again in a call after a lost answer.
 
     Args:
         message: what was done.
@@ -212,16 +225,10 @@ def mark_cancelled(session: Session, pid: int, message: str, began: str) -> None
     """
     facts = {"error": Cancelled.__name__, "message": message, "cancelled_by": json.loads(_own(session, began))}
     facts["cancelled"] = message  # kept where the run that is cancelled writes a message of its own
-    attempts = Command(
-        f"UPDATE {SCHEMA}.attempts SET error = $2::jsonb || coalesce(error, '{{}}') "
-        "WHERE lock_holder = $1::int AND result IS NULL",
-        [pid, json.dumps(facts)],
-    )
-    marked = "facts || jsonb_build_object('cancelled', extract(epoch FROM clock_timestamp()))"
-    intents = Command(f"UPDATE {SCHEMA}.intents SET facts = {marked} WHERE lock_holder = $1::int", [pid])
-    known = read_format(session)
-    updates = [attempts] if known else []
-    updates += [intents] if known >= WITH_INTENTS else []
+    now = "jsonb_build_object('cancelled_at', extract(epoch FROM clock_timestamp()))"
+    marked = f"$2::jsonb || {now} || coalesce(error, '{{}}')"
+    update = f"UPDATE {SCHEMA}.attempts SET error = {marked} WHERE lock_holder = $1::int AND result IS NULL"
+    updates = [Command(update, [pid, json.dumps(facts)])] if read_format(session) else []
     session.execute(BEGIN, OURS, *updates, COMMIT)
 
 
@@ -237,13 +244,12 @@ def find_own_cancel(session: Session, began: str) -> tuple[int, str] | None:
 
 
 def check_cancelled(session: Session, job: Job, number: int) -> None:
-    """Raises Cancelled where a unit was cancelled after this run had begun."""
-    began = "coalesce(nullif($4, '')::timestamptz, backend_start)"
+    """Raises Cancelled where a run was cancelled in this file after ours had begun."""
+    began = "coalesce(nullif($3, '')::timestamptz, backend_start)"
     query = Command(
-        f"SELECT FROM {SCHEMA}.intents, pg_stat_activity WHERE version = $1::numeric AND action = $2"
-        " AND number = $3::int AND pid = pg_backend_pid()"
-        f" AND (facts ->> 'cancelled')::numeric > extract(epoch FROM {began})",
-        [job.migration.version, job.action, number, job.execution_start],
+        f"SELECT FROM {SCHEMA}.attempts, pg_stat_activity WHERE version = $1::numeric AND action = $2"
+        f" AND pid = pg_backend_pid() AND (error ->> 'cancelled_at')::numeric > extract(epoch FROM {began})",
+        [job.migration.version, job.action, job.execution_start],
     )
     if as_ourselves(session, query):
         raise Cancelled(
@@ -253,6 +259,29 @@ def check_cancelled(session: Session, job: Job, number: int) -> None:
             ended_by="aurora-migrations cancel",
             **job.facts,
         )
+
+
+def find_ended_by_limit(session: Session, job: Job, number: int) -> StatementTimeout | None:
+    """The error of a unit that this execution has left to the server, if it isn't done: whether the file's own limit
+    has passed since it was begun, which has ended it between two calls. Each call would begin it again. Where the
+    server was restarted since, that has ended it."""
+    limit = job.script.options.statement_timeout
+    query = Command(
+        f"SELECT FROM {SCHEMA}.intents, pg_stat_activity WHERE version = $1::numeric AND action = $2"
+        " AND number = $3::int AND pid = pg_backend_pid()"
+        " AND started_at >= coalesce(nullif($4, '')::timestamptz, backend_start)"
+        " AND started_at + $5::int * interval '1 ms' <= clock_timestamp() AND started_at > pg_postmaster_start_time()",
+        [job.migration.version, job.action, number, job.execution_start, limit],
+    )
+    if not (limit and as_ourselves(session, query)):
+        return None
+    return StatementTimeout(
+        f"{job.file}:{job.at(job.messages(number)[0]).line} took longer than statement_timeout allows "
+        f"({format_duration(limit)}).",
+        cause="The server has ended it by the file's own limit, after the call that had begun it.",
+        solution="Raise the file's statement_timeout, or take it out: what outlives a call then has no limit.",
+        **job.facts,
+    )
 
 
 def remove_intent(job: Job, number: int) -> Command:

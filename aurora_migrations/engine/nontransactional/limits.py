@@ -3,7 +3,7 @@ when the run's own time is up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from aurora_migrations.engine.errors import ConnectionLost
@@ -29,23 +29,25 @@ _LIMITS = {
 }
 
 
-def limits_of(job: Job, number: int) -> list[str]:
-    """The limits that don't hold for a unit's statement. A file's own statement_timeout does, and lock_timeout where
-    a statement that gives up leaves nothing."""
-    holding = {"statement_timeout": job.script.options.statement_timeout is not None}
+def limits_of(job: Job, number: int) -> dict[str, str]:
+    """The settings while a unit's statement runs. A file's own statement_timeout holds, in full: the job's is cut to
+    what is left of a call. So does lock_timeout, where a statement that gives up leaves nothing."""
+    limits = {**_LIMITS, "statement_timeout": str(job.script.options.statement_timeout or 0)}
     statement = job.unit(number).nontransactional
-    holding |= {"lock_timeout": not (statement and statement.is_concurrent)}
-    return [name for name in _LIMITS if not holding.get(name)]
+    if not (statement and statement.is_concurrent):
+        del limits["lock_timeout"]
+    return limits
 
 
 @contextmanager
-def without_limits(session: Session, settings: Sequence[str] = tuple(_LIMITS)) -> Iterator[None]:
-    """Runs the block without time limits: one that ends a statement with CONCURRENTLY leaves an invalid index. Nor does
-    the server look after its client: it finishes a build whose runner has died, and holds the run lock as long."""
-    names = ", ".join(f"pg_catalog.current_setting('{name}', true)" for name in settings)
+def without_limits(session: Session, limits: Mapping[str, str] = _LIMITS) -> Iterator[None]:
+    """Runs the block without time limits, or with these: one that ends a statement with CONCURRENTLY leaves an invalid
+    index. Nor does the server look after its client: it finishes a build whose runner has died, and holds the run lock
+    as long."""
+    names = ", ".join(f"pg_catalog.current_setting('{name}', true)" for name in limits)
     ((values,),) = session.execute(Command(f"SELECT {names}"))
-    known = [(name, value) for name, value in zip(settings, values, strict=True) if value is not None]
-    _set(session, [(name, _LIMITS[name]) for name, _ in known])
+    known = [(name, value) for name, value in zip(limits, values, strict=True) if value is not None]
+    _set(session, [(name, limits[name]) for name, _ in known])
     try:
         yield
     finally:
@@ -54,6 +56,6 @@ def without_limits(session: Session, settings: Sequence[str] = tuple(_LIMITS)) -
                 _set(session, known)
 
 
-def _set(session: Session, values: Sequence[tuple[str, str]]) -> None:
+def _set(session: Session, values: list[tuple[str, str]]) -> None:
     calls = ", ".join(f"pg_catalog.set_config('{name}', ${n}, false)" for n, (name, _) in enumerate(values, 1))
     session.execute(Command(f"SELECT {calls}", [value for _, value in values]))

@@ -7,7 +7,7 @@ stops the run and stays. Definitions of indexes are compared by the server.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -54,9 +54,9 @@ _LEFTOVERS = """
 _INDEX = """
     SELECT c.oid, c.oid::regclass, i.indrelid = t.oid, i.indisvalid,
            (SELECT min(p.pid) FROM pg_stat_progress_create_index p
-             WHERE p.index_relid = c.oid OR p.index_relid IS NULL AND EXISTS (
+             WHERE p.datname = current_database() AND (p.index_relid = c.oid OR p.index_relid IS NULL AND EXISTS (
                    SELECT FROM pg_locks l WHERE l.pid = p.pid AND l.relation = t.oid
-                      AND l.mode = 'ShareUpdateExclusiveLock'))
+                      AND l.mode = 'ShareUpdateExclusiveLock')))
       FROM pg_class t JOIN pg_class c ON c.relnamespace = t.relnamespace AND c.relname = $2
            LEFT JOIN pg_index i ON i.indexrelid = c.oid
      WHERE t.oid = $1::oid
@@ -71,6 +71,7 @@ _CATALOGUES = {
     "SUBSCRIPTION": "SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
     " WHERE subname = $1 AND datname = current_database()",
 }
+_OF_INDEX = "SELECT indexrelid::regclass FROM pg_index WHERE indexrelid = $1::oid"
 _ATTACHED = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid AND inhparent = $2::oid"
 _KIND = re.compile(r"(?:CREATE|DROP) (\w+)")
 
@@ -80,7 +81,8 @@ def describe(session: Session, statement: NontransactionalStatement) -> dict[str
     if statement.settlement == "create index":
         return {"table": _oid(session, statement.relation)}
     if statement.settlement == "drop index":
-        return {"index": _oid(session, statement.object)}
+        index = _oid(session, statement.object)
+        return {"index": index, "valid": bool(session.query(f"{_OF_INDEX} AND indisvalid", index))}
     if statement.settlement == "detach partition":
         return {"partition": _oid(session, statement.object), "parent": _oid(session, statement.relation)}
     if statement.settlement == "reindex":
@@ -114,10 +116,9 @@ def settle(
         return None if intent and facts["partition"] and not attached else text
     if intent is None:
         return text
-    clear(session, intent, job.is_time_up)
     if statement.settlement == "drop index":
-        gone = not session.query("SELECT FROM pg_class WHERE oid = $1::oid", intent.facts["index"])
-        return None if intent.facts["index"] and gone else text
+        return None if intent.facts["index"] and not session.query(_OF_INDEX, intent.facts["index"]) else text
+    clear(session, intent, job.is_time_up)
     if statement.settlement in ("create", "drop"):
         # As it was before it: the statement failed, or will; what is there isn't ours.
         done, before = _exists(session, statement), intent.facts.get("exists")
@@ -140,19 +141,24 @@ def clear_changed(session: Session, job: Job) -> None:
             forget(session, job, intent.number)
 
 
-def clear_all(session: Session) -> list[str]:
-    """Drops what all interrupted statements have left invalid, forgets them, and returns the names of the indexes. One
-    that only a person can settle stays."""
+def clear_all(
+    session: Session, versions: Iterable[int] | None = None, is_time_up: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """Drops what interrupted statements of all migrations, or of those with these versions, have left invalid, forgets
+    them, and returns the names of the indexes. One that only a person can settle stays."""
     settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown'"
-    marked = "facts ? 'cancelled'"  # these stay for the runs that wait for it: see `check_cancelled`
+    if versions is not None:
+        settled += f" AND version IN ({', '.join(map(str, versions))})"
     (rows,) = read(session, Command(f"SELECT {COLUMNS} {settled}"))
-    dropped = [name for row in rows for name in clear(session, intent_of(row))]
-    session.execute(BEGIN, OURS, Command(f"DELETE {settled} AND NOT {marked}"), COMMIT)
+    dropped = [name for row in rows for name in clear(session, intent_of(row), is_time_up)]
+    # What shows the next run that its index is gone stays.
+    session.execute(BEGIN, OURS, Command(f"DELETE {settled} AND statement ->> 'settlement' <> 'drop index'"), COMMIT)
     return dropped
 
 
 def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lambda: False) -> list[str]:
-    """Drops the invalid indexes that an interrupted statement has left, and returns their names.
+    """Drops the invalid indexes that an interrupted statement has left, and returns their names. One that it was about
+    to drop is invalid, too: nothing but building it again would make it valid.
 
     Raises:
         LeftToServer: the run's time is up before that.
@@ -166,7 +172,7 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
     elif statement.settlement == "reindex":
         names = [name for oid, name in _leftovers(session, statement, facts["scope"]) if oid not in facts["invalid"]]
     else:
-        names = []
+        names = find_half_dropped(session, intent)
     for name in names:
         text = f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
 
@@ -187,6 +193,13 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
             except BatchError as error:
                 raise named_error(error.error) from error
     return names
+
+
+def find_half_dropped(session: Session, intent: Intent) -> list[str]:
+    """The index that an interrupted DROP INDEX CONCURRENTLY has made invalid, if it has."""
+    if intent.statement.settlement != "drop index" or not intent.facts.get("valid"):
+        return []
+    return [str(name) for (name,) in session.query(f"{_OF_INDEX} AND NOT indisvalid", intent.facts["index"])]
 
 
 @dataclass(frozen=True)

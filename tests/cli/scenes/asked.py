@@ -92,11 +92,6 @@ def _left_out(stage: Stage) -> Answer:
     return stage.env("rollback", "5")
 
 
-def _longer_than_a_call(stage: Stage) -> Answer:
-    stage.write(f003_c="-- migration: statement_timeout = 1h\nSELECT 1;\n")
-    return stage.refused(errors.InvalidInput, step="apply")
-
-
 def _busy(stage: Stage) -> Stage:
     """Somebody holds the run lock."""
     stage.enter(holding_run_lock(stage.database.url, application_name="aurora-migrations run-1"))
@@ -176,8 +171,8 @@ def _bytes(stage: Stage, name: str, data: bytes) -> Stage:
     return stage
 
 
-def _longer_than_a_call(stage: Stage) -> Answer:
-    stage.write(f003_c="-- migration: statement_timeout = 20min\nSELECT 1;\n")
+def _longer_than_a_call(stage: Stage, text: str) -> Answer:
+    stage.write(f003_c=f"-- migration: statement_timeout = 20min\n{text}")
     return stage.refused(errors.InvalidInput, step="apply", package=stage.machine.write_manifest())
 
 
@@ -205,7 +200,11 @@ INPUT = [
         "a file's limits contradict the environment's",
         lambda s: s.write(f003_c="-- migration: statement_timeout = 3s\nSELECT 1;\n").on("run", "--lock-timeout", "5s"),
     ),
-    ("a file allows more time than a call has", _longer_than_a_call),
+    ("a file allows a statement more time than a call has", lambda s: _longer_than_a_call(s, "SELECT 1;\n")),
+    (
+        "a file of several units allows a statement more time than a call has",
+        lambda s: _longer_than_a_call(s, "-- migration: transaction = off\nCALL fill();\nCALL fill();\n"),
+    ),
     # ---- the schema file ----
     ("a schema file wasn't written by replay", _foreign_schema_file),
     ("a schema file's folder doesn't exist", lambda s: s.call("replay", "--schema-file", "nowhere/schema.sql")),
@@ -282,7 +281,6 @@ INPUT = [
         "the local cloud knows no such parameter",
         lambda s: _up(s, "postgresql://app:secret@one/shop?channel_binding=require"),
     ),
-    ("a file allows a statement more time than a call has", _longer_than_a_call),
 ]
 FILES = [
     ("a file to replay has an error", lambda s: s.write(f002_orders="CREATE TABEL a;\n").call("replay")),

@@ -13,6 +13,7 @@ _AFTER_VERIFY = "only where `on_verify_failure` is `rollback`; each is shown by 
 _BETWEEN_PAGES = "a schema that changes while it is read, or a stack of another version: see tests/cli/test_diff.py"
 _WRONG_INPUT = "as every other wrong input; each text is shown by tests/functions/test_execution_input.py"
 _REHEARSED = "no error that ends a command: what became of a file, in its table; see tests/database/test_rehearsal.py"
+_BETWEEN_CALLS = "a limit that passes between two calls; shown by tests/functions/test_resolve_and_cancel.py"
 UNSEEN = {
     "engine/preview/rehearsal.py _perform_one cancelled": "Ctrl-C; the message is that of any Ctrl-C",
     "engine/preview/rehearsal.py _run cancelled": "Ctrl-C; the message is that of any Ctrl-C",
@@ -47,6 +48,10 @@ UNSEEN = {
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
     "engine/nontransactional/intents.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
+    "engine/nontransactional/intents.py find_ended_by_limit StatementTimeout": _BETWEEN_CALLS,
+    "engine/transaction.py _run_nontransactional find_ended_by_limit": _BETWEEN_CALLS,
+    "engine/transaction.py _run_nontransactional nobody_knows 2": _SETTLED,
+    "engine/transaction.py _run_detached find_ended_by_limit": _BETWEEN_CALLS,
     "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
     "engine/nontransactional/settlement.py _is_index_there _not_ours 3": _SETTLED,
     "engine/nontransactional/settlement.py clear_changed nobody_knows": _SETTLED,

@@ -46,6 +46,11 @@ _STEPS = """
 """
 _FILL = f"CREATE PROCEDURE fill() LANGUAGE plpgsql AS $$ BEGIN {_STEPS} END $$;"
 _SUBSCRIBE = "SUBSCRIPTION {} CONNECTION '{{publisher}}' PUBLICATION news WITH (enabled = false)"
+# Not connected when it is made, so that it knows none of its publication's tables; a refresh needs it enabled.
+_WITHOUT_TABLES = """
+    CREATE SUBSCRIPTION wanted CONNECTION '{publisher}' PUBLICATION news WITH (connect = false);
+    ALTER SUBSCRIPTION wanted ENABLE;
+"""
 OFF, DETACH = "-- migration: transaction = off\n", "-- migration: detach = on\n"
 _DELETED = "DELETE FROM items WHERE id > 100;"
 _UNIQUE = "UNIQUE INDEX CONCURRENTLY {}wanted ON items (halt(id)) INCLUDE (note) WHERE id < 1000"
@@ -81,7 +86,7 @@ class Kind:
     @property
     def has_slot(self) -> bool:
         """Whether it makes or drops a slot on another server, which isn't undone where it is interrupted."""
-        return "SUBSCRIPTION" in self.name
+        return self.name in ("CREATE SUBSCRIPTION", "DROP SUBSCRIPTION")
 
     @property
     def at_messages(self) -> tuple[Phase, ...]:
@@ -183,6 +188,13 @@ KINDS = (
         phases.SUBSCRIBING,
         superuser=True,
         prepare=f"CREATE {_SUBSCRIBE.format('unwanted')}",
+    ),
+    Kind(
+        "REFRESH SUBSCRIPTION",
+        "ALTER SUBSCRIPTION wanted REFRESH PUBLICATION",
+        phases.REFRESHING_SUBSCRIPTION,
+        superuser=True,
+        prepare=_WITHOUT_TABLES,
     ),
 )
 DATABASES, SPACES = ("wanted", "unwanted"), ("wanted_space", "unwanted_space")

@@ -199,6 +199,11 @@ DROPPING_DATABASE = (
 MOVING_DATABASE = (DROPPING_DATABASE[0], DROPPING_DATABASE[2])
 IN_SPACES = (_SPACES,)
 SUBSCRIBING = (Phase("queued for pg_subscription", (_locks(_LOCKED, "pg_catalog.pg_subscription IN SHARE"),)),)
+REFRESHING_SUBSCRIPTION = (
+    *SUBSCRIBING,
+    # It has read the tables at the publisher, and adds them.
+    Phase("adding its tables", (_locks(_LOCKED, "pg_catalog.pg_subscription_rel IN SHARE"),)),
+)
 CLUSTERING = (
     Phase("queued for its table", (_locks(_LOCKED, _reader),)),
     Phase("rebuilding indexes", (_advisory(_IN_FUNCTION, key=EARLY),)),

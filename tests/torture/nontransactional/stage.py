@@ -48,6 +48,8 @@ _MORE = """
     SELECT format('subscription %s, slot %s', subname, subslotname)
       FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
      UNION ALL
+    SELECT format('a subscription has %s', srrelid::regclass) FROM pg_subscription_rel
+     UNION ALL
     SELECT format('setting %s = %s', name, setting) FROM pg_file_settings WHERE name = 'cursor_tuple_fraction'
 """
 _SUBSCRIPTIONS = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = %s"
@@ -167,7 +169,8 @@ class Stage:
         if self._publisher is None:
             wanted = {"wal_level": "logical"}
             self._publisher = self._servers.enter_context(servers.started(self.programs, wanted))
-            Database(self._publisher, "postgres").execute("CREATE PUBLICATION news FOR ALL TABLES")
+            made = Database(self._publisher, "postgres")
+            made.execute("CREATE TABLE items (id int PRIMARY KEY, note text); CREATE PUBLICATION news FOR ALL TABLES")
         return text.replace("{publisher}", self._publisher.url())
 
     def _drop_subscriptions(self, database: Database) -> None:
@@ -178,7 +181,7 @@ class Stage:
     def settle_slot(self, database: Database) -> None:
         """Takes the slots from the subscriptions, and drops them all, also one whose subscription was rolled back."""
         for (name,) in ask(database, _SUBSCRIPTIONS, (database.name,)):
-            database.execute(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
+            database.execute(f"ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
         if self._publisher:
             with psycopg.connect(self._publisher.url(), autocommit=True) as connection:
                 connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
