@@ -42,6 +42,8 @@ _ROWS = Command(
 # What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
 REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")
+# A plan is kept that was made when the catalogue was small, and a run can make it large.
+_BY_INDEX = Command("SELECT pg_catalog.set_config('enable_seqscan', 'off', true)", keep=True)
 _CAUSE = "The database isn't as it is after the same file on an empty database."
 _SOLUTION = (
     "Find out why: IF NOT EXISTS keeps an existing object, even with another definition; or somebody changed the "
@@ -80,8 +82,10 @@ def commands_for(job: Job, server: Server) -> list[Command]:
     if change is None:
         return []
     writes = writes_rows(job, server.major)
-    facts = [query(change.keys, server.schema)] if change.keys else []
-    return [*(facts or [_NOTHING]), *([_ROWS] if writes else [])] if facts or writes else []
+    if not (change.keys or writes):
+        return []
+    facts = query(change.keys, server.schema) if change.keys else _NOTHING
+    return [_BY_INDEX, facts, *([_ROWS] if writes else [])]
 
 
 def writes_rows(job: Job, major: int) -> bool:
@@ -114,7 +118,8 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
     """
     change, ignored = job.script.change, job.script.options.ignore
     assert change is not None
-    found, same_major = facts_of(answers[0]), job.replayed_on == server.major
+    _, facts, *rows_of_tables = answers
+    found, same_major = facts_of(facts), job.replayed_on == server.major
 
     def compare() -> list[Deviation]:
         elsewhere = moved(found, server.schema)
@@ -125,7 +130,7 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
     if not same_major and any(each.found is None for each in differing):
         found = read_all()
         differing = compare()
-    rows = _sums(answers[1]) if len(answers) > 1 else ()
+    rows = _sums(rows_of_tables[0]) if rows_of_tables else ()
     failed, warnings = list[Check](), list[str]()
     for each in differing:
         statement = find_statement(job, each)
