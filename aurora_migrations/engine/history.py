@@ -289,17 +289,22 @@ def close_interrupted(session: Session) -> None:
         raise error.but(state=BEFORE_FILES) from error
 
 
-def begin_attempt(session: Session, job: Job) -> list[Command]:
+def begin_attempt(session: Session, job: Job, after: int | None = None) -> list[Command]:
     """Commands of a transaction that records the intent, and sets the session's limits. The third one's row is the
-    attempt's id, and that of the attempt that began with the file's first unit: the same, unless this one resumes."""
+    attempt's id, and that of the attempt that began with the file's first unit: the same, unless this one resumes.
+    `after`: the attempt of the file before, if they are sent with its COMMIT: only if that was successful, is the
+    intent recorded."""
     newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     file = job.migration.version, job.migration.name, job.migration.sha256
     insert = Command(
         f"INSERT INTO {SCHEMA}.attempts"
         " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
         f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if job.done else 'NULL::bigint'}, "
-        f"{HELD_BY_US} RETURNING id, coalesce(resumes, id)",
-        [job.action, *file, job.package, session.execution, job.execution_start, job.requested_by],
+        f"{HELD_BY_US} WHERE $9::bigint IS NULL "
+        f"OR EXISTS (SELECT FROM {SCHEMA}.attempts WHERE id = $9::bigint AND result IS NOT NULL) "
+        "RETURNING id, coalesce(resumes, id)",
+        [job.action, *file, job.package, session.execution, job.execution_start, job.requested_by, after],
+        keep=True,
     )
     # The limits are the session's, so that a SET of the file's own overrides them in all of its units. The reset undoes
     # them.
@@ -312,6 +317,7 @@ def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
         f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, {HELD_BY_US})",
         [first, number, tokens, attempt],
+        keep=True,
     )
 
 
@@ -323,6 +329,7 @@ def finish_attempt(attempt: int, result: str, error: MigratorError | None = None
         f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = {kept}, "
         f"lock_holder = {HELD_BY_US} WHERE id = $1::bigint",
         [attempt, result, document],
+        keep=True,
     )
 
 
@@ -334,6 +341,7 @@ def add_applied(session: Session, attempt: int, job: Job) -> Command:
         f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
         "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)",
         [*file, attempt, session.execution, job.requested_by],
+        keep=True,
     )
 
 
@@ -341,7 +349,7 @@ def remove_applied(migration: Migration) -> Command:
     """Removes the record of a migration; belongs into the transaction of its down file. Fails (22012, division by zero)
     if there is none: nothing else may change the history under the run lock."""
     gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
-    return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
+    return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version], keep=True)
 
 
 def read_records(job: Job) -> list[Command]:
@@ -367,6 +375,7 @@ def prove(job: Job, number: int, attempt: int, first: int, records: Records, sha
         f"SELECT 1 / (EXISTS (SELECT FROM {SCHEMA}.{made}) AND ({_RECORDS}) = {expected})::integer, {_RECORDS} "
         f"FROM {SCHEMA}.applied",
         [*params, *records],
+        keep=True,
     )
 
 

@@ -175,6 +175,8 @@ class Request:
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
     # Called before every file but the first; if it returns False, the run ends there, successfully.
     may_begin: Callable[[], bool] = lambda: True
+    # Whether a file may begin with the COMMIT of the one before; then `may_begin` is called before that.
+    begins_ahead: bool = True
     # Whether the run's time is up. A statement outside any transaction is then left to the server.
     is_time_up: Callable[[], bool] = lambda: False
     # Whether this may be one of several calls of the execution; then what it has rolled back before (a call may fail

@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Self
 
 from aurora_migrations.engine import history, history_format, interrupts
@@ -59,6 +60,7 @@ from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, R
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
+_SMALL = 1 << 16  # bytes; to read a larger file takes longer than most statements, and they hold locks
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -171,6 +173,7 @@ class _Runner:
         self._applied: set[int] = set()  # versions, as this run knows the history
         self._unfinished: dict[int, history.Progress] = {}
         self._checked: set[tuple[Action, int]] = set()
+        self._next: Job | None = None  # the file after the one that is running, if it may begin with that one's COMMIT
         self._begun: set[tuple[str, int]] = set()  # files of which earlier runs have begun a statement
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
@@ -279,30 +282,31 @@ class _Runner:
         if gone := {version for _, version in self._begun} - self._request.source.package.by_version.keys():
             with contextlib.suppress(MigratorError):  # what can't be dropped, such as by this role, is in nobody's way
                 settlement.clear_all(self._session, gone, self._request.is_time_up)  # of files with another number now
-        for migration in migrations:
+        for migration, following in zip(migrations, [*migrations[1:], None], strict=False):
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit
-            if done and not self._request.may_begin():
+            if done and not self._session.begun and not self._request.may_begin():
                 break
             try:
-                done.append(self.run_one(action, migration))
+                done.append(self.run_one(action, migration, following))
             except MigratorError as error:
                 so_far: dict[str, Any] = {PAST[action]: [file.migration for file in done]}
                 raise error.but(**so_far) from error
 
-    def run_one(self, action: Action, migration: Migration) -> FileDone:
-        """Runs a migration's file to its end."""
-        if self._session.wire.interrupted:
+    def run_one(self, action: Action, migration: Migration, following: Migration | None) -> FileDone:
+        """Runs a migration's file to its end, and begins the following one with its COMMIT, if that is possible."""
+        begun = self._next if self._session.begun else None
+        if self._session.wire.interrupted and not begun:
             raise interrupts.cancelled("between two files")
         self._listener.executing(action, migration)
         started = time.monotonic()
-        job = self._read_job(action, migration)
+        job = begun or self._read_job(action, migration)
         if (action, migration.version) in self._begun:
             settlement.clear_changed(self._session, job)
         if self._has_waited:
             intents.check_cancelled(self._session, job, 0)
         self._retry.begin_file(job.limits)
-        result = self.run_with_retries(job)
+        result = self.run_with_retries(job, partial(self.read_next, action, following))
         (self._applied.add if action == "apply" else self._applied.discard)(migration.version)
         duration_ms = (time.monotonic() - started) * 1_000
         checks, held, waits = tuple(result.checks), tuple(result.held), tuple(self._retry.waits)
@@ -311,20 +315,41 @@ class _Runner:
         self._listener.executed(action, migration, done)
         return done
 
-    def run_with_retries(self, job: Job) -> AttemptResult:
+    def read_next(self, action: Action, migration: Migration | None) -> Job | None:
+        """The file after the one that is running, if it may begin in the round trip in which that one is committed: a
+        small one that nothing is known to be left of."""
+        self._next, request = None, self._request
+        if migration is None or not request.begins_ahead or (action, migration.version) in self._begun:
+            return None
+        if self._has_waited:  # the file may have been cancelled meanwhile, which is found out before it begins
+            return None
+        path = migration.path if action == "apply" else migration.down
+        with contextlib.suppress(MigratorError, OSError):  # found again where the file's turn comes
+            if path and path.stat().st_size <= _SMALL and request.may_begin():
+                job = self._read_job(action, migration)
+                if not self._units_done(job):
+                    self._next = replace(job, limits=request.limits_now(job.limits))
+        return self._next
+
+    def run_with_retries(self, job: Job, read_next: Callable[[], Job | None]) -> AttemptResult:
         """Runs a file from its first unit that isn't committed yet; again, where the retry policy allows it."""
         wanted = job.limits
         while True:
-            job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
+            if not self._session.begun:
+                job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
+            can_keep = self._session.wire.can_keep
             attempt_ms, on_running = self._retry.attempt_ms, self._listener.statement_running
             try:
-                return RunningAttempt(self._session, job, self._observer, attempt_ms, on_running).run()
+                return RunningAttempt(self._session, job, self._observer, attempt_ms, on_running, read_next).run()
             except CommitUnknown as unknown:
                 if self.resolve_unknown_commit(unknown, job):
                     return unknown.result
             except ConnectionLost as lost:  # before the attempt had begun; later it is a CommitUnknown
                 self.replace_session(job, lost, "was about to begin")
             except MigratorError as error:
+                if can_keep and not self._session.wire.can_keep:
+                    self.reset_after(job)  # a function called by the file has deallocated our prepared statements
+                    continue
                 self._retry.on_failure(error)  # raises it, if there is no other attempt
                 self.wait_for_next_attempt(job, error)
 
@@ -332,10 +357,7 @@ class _Runner:
         """Waits outside the lock queue, with nothing of the failed attempt left in the session. A connection
         that is lost meanwhile is replaced: no transaction of ours was open."""
         try:
-            self._session.reset_session(complete=False)  # so that the history is read as our own role
-            self._unfinished = history.read_state(self._session).unfinished
-            if not self._units_done(job):
-                self._session.reset_session(complete=True)
+            self.reset_after(job)
             self._retry.wait(self._session, error)
         except Cancelled as cancelled:
             by_ctrl_c = self._session.wire.interrupted  # also where it hit a statement of ours
@@ -343,6 +365,13 @@ class _Runner:
             raise stopped.but(state=error.state) from None
         except ConnectionLost as broken:
             self.replace_session(job, broken.but(state=error.state), "was waiting for its next try")
+
+    def reset_after(self, job: Job) -> None:
+        """Removes what a failed attempt has left in the session, and finds out which units are committed."""
+        self._session.reset_session(complete=False)  # so that the history is read as our own role
+        self._unfinished = history.read_state(self._session).unfinished
+        if not self._units_done(job):
+            self._session.reset_session(complete=True)
 
     def replace_session(self, job: Job, lost: ConnectionLost, doing: str) -> None:
         """Continues in a new session where the connection was lost between two attempts: no transaction of ours was

@@ -1,7 +1,8 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
-Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
-COMMIT. A replayed file takes a fourth, to compare its effects. Expectations take more, before COMMIT, and so does each
+Most files are one unit and take two round trips: the text as written; the record and COMMIT, with the attempt's row and
+BEGIN of the next file. The first file takes one more. A replayed file takes three: its effects come with the answer to
+its record, and COMMIT is sent when they have been compared. Expectations take more, before COMMIT, and so does each
 statement that needs a lock that blocks the application: its lock_timeout is set before it, and a second session reads
 who holds the lock. Whatever fails before COMMIT is sent is rolled back; where the connection is lost after that, the
 history shows what happened.
@@ -51,12 +52,15 @@ from aurora_migrations.engine.locks.budget import Budget, Held
 from aurora_migrations.engine.nontransactional import intents, settlement
 from aurora_migrations.engine.nontransactional.limits import LOOK_EVERY, LeftToServer, limits_of, without_limits
 from aurora_migrations.engine.postgres.progress import Progress
-from aurora_migrations.engine.postgres.protocol import DEALLOCATE, BatchError, Command, Row, ScriptError, Watch
+from aurora_migrations.engine.postgres.protocol import DEALLOCATE, SYNC, BatchError, Command, Row, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
 from aurora_migrations.engine.script import Job, Message, NontransactionalStatement, RunningStatement
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
+_SET_LIMITS = (
+    "SELECT pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true)"
+)
 _A_WHILE = 2.0  # seconds; a statement that takes longer is reported
 _BETWEEN_READS = 1.0  # seconds between two reads of its progress
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
@@ -94,10 +98,13 @@ class RunningAttempt:
         observer: Observer,
         attempt_ms: int,
         on_running: Callable[[RunningStatement], None],
+        read_next: Callable[[], Job | None],
     ) -> None:
         self._session, self._job, self._observer = session, job, observer
         self._attempt_ms = attempt_ms  # how long each unit may queue for locks that block the application
         self._on_running = on_running  # called once for each message that the server has been running for a while
+        self._read_next = read_next  # reads the file after this one, if that may begin with this one's COMMIT
+        self._next: Job | None = None
         self._progress: Progress | None = None  # of a statement that may outlive the run
         self._id = 0  # in the history
         self._first = 0  # the id of the attempt that began with the file's first unit: this one, unless it resumes
@@ -115,6 +122,7 @@ class RunningAttempt:
             LeftToServer: the run's time is up before a statement has ended that may outlive it.
         """
         session, job, result = self._session, self._job, AttemptResult()
+        session.wire.keeps = session.wire.can_keep and prepares_nothing(job)
         self._begin()
         for number in job.remaining:
             long = sum(message.alone.is_long for message in job.messages(number) if message.alone)
@@ -133,10 +141,10 @@ class RunningAttempt:
                     self._run_nontransactional(number, statement)
                     continue
                 self._run_text(number, budget)
-                if job.is_last(number):
+                if job.is_last(number) and self._has_expectations:
                     result.effects = self._check_effects(budget)
                     result.checks = self._check(budget)
-                self._commit(number, budget)
+                self._commit(number, budget, result)
                 result.held += budget.held()
             except CommitUnknown as unknown:
                 unknown.result = AttemptResult(result.checks, result.effects, [*result.held, *budget.held()])
@@ -147,7 +155,6 @@ class RunningAttempt:
                     raise CommitUnknown(self._id, number, failed, commit_sent=False) from error
                 self._record_failure(failed)
                 raise failed from error
-        session.records = None if job.detaches else self._records
         if job.detaches:
             result.effects, result.checks = self._check_applied()
         return result
@@ -156,17 +163,16 @@ class RunningAttempt:
         """Records the attempt and opens the first transaction. Nothing in that transaction takes a snapshot, so that a
         file may begin with SET TRANSACTION."""
         session, job = self._session, self._job
-        intent, (records, *own) = history.begin_attempt(session, job), history.read_records(job)
         known, session.records = session.records, None
-        reading = own if known else [records, *own]
-        opening = [] if job.done else self._opening(0)
+        answers, session.begun = session.begun, None
         try:
-            answers = session.wire.execute_pipeline([*intent[:-1], *reading, COMMIT, *opening])
+            answers = answers or session.wire.execute_pipeline(_beginning(session, job, known is not None))
         except BatchError as error:
             session.roll_back()
             state = partial_state(job, job.done) if job.done else None
             raise runner_error(session, job, error).but(state=state) from error
-        ids, *found = answers[2 : 3 + len(reading)]
+        own = job.action == "rollback"
+        ids, *found = answers[2 : 3 + own + (known is None)]
         if not (ids and all(found)):
             raise history_changed(session, job, MigratorError.state)
         self._id, self._first = (int(str(number)) for number in ids[0])
@@ -184,21 +190,18 @@ class RunningAttempt:
             except ScriptError as error:
                 message = Message(statement.start, statement.end, (number, number + 1))
                 raise file_error(self._session, job, message, error) from error
-        self._execute(self._opening(job.done))
-
-    def _opening(self, number: int) -> list[Command]:
-        """What opens a unit's transaction; nothing after the last unit, and before one without or with its own."""
-        job, unit = self._job, self._job.unit(number)
-        opens = number in job.remaining and not (unit.nontransactional or job.detaches)
-        return [Command(f"BEGIN {unit.modes}")] if opens else []
+        self._execute(_opening(job, job.done))
 
     def _run_text(self, number: int, budget: Budget) -> None:
         session, job, tags = self._session, self._job, set[str]()
+        # Reading the next file costs nothing while the server is busy.
+        meanwhile = self._look_ahead if job.is_last(number) else None
         for message in job.messages(number):
             if message.alone:
                 budget.start()
                 session.wire.interrupted |= budget.observer.interrupted
-            tags |= self._send(message, budget)
+            tags |= self._send(message, budget, meanwhile)
+            meanwhile = None
             if not session.in_transaction:
                 break
         if tags & _BREAKS_OUT or not session.in_transaction:
@@ -211,21 +214,20 @@ class RunningAttempt:
                 rolled_back=False,
             )
 
-    def _send(self, message: Message, budget: Budget) -> frozenset[str]:
+    def _look_ahead(self) -> None:
+        self._next = self._read_next()
+
+    def _send(self, message: Message, budget: Budget, meanwhile: Callable[[], None] | None) -> frozenset[str]:
         """Sends a message within the lock budget, and returns the command tags of its statements."""
         if budget.is_over:
             raise held_too_long(self._job, message)
         began = time.monotonic()
         try:
-            if budget.is_running:
-                # How long it may wait for another lock, and how long the server waits for us, should our process be
-                # frozen.
-                idle = max(_IDLE_MS, budget.limit_ms)
-                wait = Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}")
-                self._execute([wait, Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}")])
+            if budget.is_running:  # how long it may wait for another lock
+                self._execute([Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"), _idle_limit(budget)])
             began = time.monotonic()
             text = self._job.text[message.start : message.end]
-            return self._session.wire.execute_script(text, self._watch(message, budget))
+            return self._session.wire.execute_script(text, self._watch(message, budget), meanwhile)
         except ScriptError as error:
             raise file_error(self._session, self._job, message, error, budget) from error
         finally:
@@ -269,7 +271,7 @@ class RunningAttempt:
             begun = intents.add_intent(job, number, statement, self._id, facts)
             self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
         record = [*self._record(number), intents.remove_intent(job, number)]
-        done = [BEGIN, *record, COMMIT, *self._opening(number + 1)]
+        done = [BEGIN, *record, COMMIT, *_opening(job, number + 1)]
         if text is not None and job.unit(number).may_commit:
             self._run_with_record(number, text, done)
             return
@@ -399,7 +401,7 @@ class RunningAttempt:
         """Checks the effects and expectations of a file, if it has any, after the COMMIT of a transaction that could
         outlive the run."""
         job = self._job
-        if not (commands_for(job, self._session.server) or job.script.options.rows or job.script.expectations):
+        if not (commands_for(job, self._session.server) or self._has_expectations):
             return Effects(), []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
         state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
@@ -425,48 +427,68 @@ class RunningAttempt:
         if not (reading := commands_for(job, session.server)):
             return Effects()
         # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
-        limits: list[Command] = []
-        if budget.is_running or may_set_limits(job):
-            lock_timeout = budget.remaining_ms() if budget.is_running else job.limits.lock_timeout
-            limits = _limits(lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
-        ours = replace(OURS, keep=prepares_nothing(job))
-        answers = self._execute([_DEFERRED, *limits, ours, *reading], of_file=(0,))
+        limits = self._limits(budget) if budget.is_running or may_set_limits(job) else []
+        return self._judge(self._execute([_DEFERRED, *limits, OURS, *reading], of_file=(0,))[-len(reading) :])
+
+    def _judge(self, answers: Sequence[Sequence[Row]]) -> Effects:
         try:
-            return judge(
-                job,
-                answers[-len(reading) :],
-                session.server,
-                read_all=lambda: facts_of(self._execute([query()])[0]),
-            )
+            read_all = lambda: facts_of(self._execute([query()])[0])  # noqa: E731
+            return judge(self._job, answers, self._session.server, read_all)
         except MigratorError as error:
-            raise with_expectations_state(job, error) from error
+            raise with_expectations_state(self._job, error) from error
 
     def _check(self, budget: Budget) -> list[Check]:
         """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
         session, job = self._session, self._job
-        rows, queries = job.script.options.rows, job.script.expectations
-        if not rows and not queries:
+        if not self._has_expectations:
             return []
-        statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
-        limits = _limits(job.limits.lock_timeout, statement_timeout)
-        self._execute([_DEFERRED, *session.reset_commands, *limits], of_file=(0,))
+        limits = _limits(job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
+        self._execute([_DEFERRED, *self._reset(), limits], of_file=(0,))
+        rows, queries = job.script.options.rows, job.script.expectations
         try:
             return check_expectations(session, job.migration.label, job.file, rows, queries)
         except MigratorError as error:
             raise with_expectations_state(job, error) from error
 
-    def _commit(self, number: int, budget: Budget) -> None:
-        """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
+    def _commit(self, number: int, budget: Budget, result: AttemptResult) -> None:
+        """Commits a unit with its record, and begins what comes next in the same round trip: the next unit, or file.
+        A file's effects, if they aren't known yet, are compared before its COMMIT is sent."""
+        session, job = self._session, self._job
         # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
-        statement_timeout = budget.cap_timeout(self._job.limits.statement_timeout)
-        limits = _limits(budget.remaining_ms(), statement_timeout) if budget.is_running else []
-        report = [REPORT] if writes_rows(self._job, self._session.server.major) else []
-        commands = [*limits, _DEFERRED, *self._record(number, limits), *report, COMMIT]
-        try:  # a failure of COMMIT: what the file deferred, or serialization
-            answers = self._execute([*commands, *self._opening(number + 1)], of_file=(len(limits), len(commands) - 1))
+        limits = self._limits(budget) if budget.is_running else []
+        known = not job.is_last(number) or self._has_expectations
+        reading = [] if known else commands_for(job, session.server)
+        within = [*self._limits(budget), *([_idle_limit(budget)] if limits else [])] if reading else limits
+        report = [REPORT] if writes_rows(job, session.server.major) else []
+        commands = [*limits, _DEFERRED, *self._record(number, within), *reading, *report]
+        of_file = [len(limits)]
+        if reading:
+            answers = self._execute(commands, of_file)
             self._proved(answers, commands)
-        except ConnectionLost as lost:
-            raise CommitUnknown(self._id, number, lost) from lost
+            result.effects = self._judge(answers[len(answers) - len(reading) - len(report) :][: len(reading)])
+            commands, of_file = [], []
+        following = self._next
+        # The server reports what the file has written between two transactions only.
+        begins = [*([SYNC] if report else []), *_beginning(session, following, True, self._id)] if following else []
+        after = begins or _opening(job, number + 1)
+        # A failure of COMMIT is the file's, too: what it deferred, or serialization.
+        of_file.append(len(commands))
+        commands.append(COMMIT)
+        try:
+            answers = session.wire.execute_pipeline([*commands, *after])
+        except BatchError as error:
+            if following and error.index >= len(commands) and not connection_lost(error.error):
+                # Committed, but the next file couldn't begin: it does so alone, and then the error is its own.
+                session.roll_back()
+                return
+            failed = self._error_of(error, of_file)
+            if isinstance(failed, ConnectionLost):
+                raise CommitUnknown(self._id, number, failed) from failed
+            raise failed from error
+        if not reading:
+            self._proved(answers, commands)
+        session.records = self._records if job.is_last(number) else None
+        session.begun = answers[len(commands) + len(report) :] if following else None
 
     def _proved(self, answers: Sequence[Sequence[Row]], commands: Sequence[Command]) -> None:
         """Keeps what the proof among these commands has found in `applied`."""
@@ -477,9 +499,21 @@ class RunningAttempt:
         try:
             return self._session.wire.execute_pipeline(commands)
         except BatchError as error:
-            if error.index in of_file and not connection_lost(error.error):
-                raise file_error(self._session, self._job, None, ScriptError(0, error.error, 0)) from error
-            raise runner_error(self._session, self._job, error) from error
+            raise self._error_of(error, of_file) from error
+
+    def _error_of(self, error: BatchError, of_file: Sequence[int]) -> MigratorError:
+        if error.index in of_file and not connection_lost(error.error):
+            return file_error(self._session, self._job, None, ScriptError(0, error.error, 0))
+        return runner_error(self._session, self._job, error)
+
+    @property
+    def _has_expectations(self) -> bool:
+        return bool(self._job.script.options.rows or self._job.script.expectations)
+
+    def _limits(self, budget: Budget) -> list[Command]:
+        """How long the next statements of ours may wait and take, in the transaction."""
+        lock_timeout = budget.remaining_ms() if budget.is_running else self._job.limits.lock_timeout
+        return [_limits(lock_timeout, budget.cap_timeout(self._job.limits.statement_timeout))]
 
     def _record(self, number: int, limits: Sequence[Command] = ()) -> list[Command]:
         job, attempt, first = self._job, self._id, self._first
@@ -488,10 +522,12 @@ class RunningAttempt:
             return [*AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
         applies = job.action == "apply"
         done = history.add_applied(self._session, attempt, job) if applies else history.remove_applied(job.migration)
-        reset = self._session.reset_commands
-        if prepares_nothing(job):  # so that the queries of its effects stay prepared for the next file
-            reset = tuple(command for command in reset if command.sql != DEALLOCATE)
-        return [*reset, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
+        return [*self._reset(), *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
+
+    def _reset(self) -> list[Command]:
+        """What undoes everything that the file may have changed in the session. Statements of ours stay prepared."""
+        keeps = prepares_nothing(self._job)
+        return [each for each in self._session.reset_commands if not (keeps and each.sql == DEALLOCATE)]
 
     def _record_failure(self, error: MigratorError) -> None:
         """Rolls back and records the failed attempt. If that fails, too, the first error is raised all the same: the
@@ -509,8 +545,24 @@ def _records_in(rows: Sequence[Row]) -> Records:
     return Records(int(str(number)), int(str(hashes)))
 
 
-def _limits(lock_timeout: int, statement_timeout: int) -> list[Command]:
-    return [
-        Command(f"SET LOCAL lock_timeout = {lock_timeout}"),
-        Command(f"SET LOCAL statement_timeout = {statement_timeout}"),
-    ]
+def _limits(lock_timeout: int, statement_timeout: int) -> Command:
+    return Command(_SET_LIMITS, [lock_timeout, statement_timeout], keep=True)
+
+
+def _idle_limit(budget: Budget) -> Command:
+    """How long the server waits for us, should our process be frozen while it holds locks."""
+    return Command(f"SET LOCAL idle_in_transaction_session_timeout = {max(_IDLE_MS, budget.limit_ms)}")
+
+
+def _beginning(session: Session, job: Job, records_known: bool, after: int | None = None) -> list[Command]:
+    """What records an attempt and opens its first transaction. `after`: the attempt with whose COMMIT it is sent."""
+    intent, (records, *own) = history.begin_attempt(session, job, after), history.read_records(job)
+    reading = own if records_known else [records, *own]
+    return [*intent[:-1], *reading, COMMIT, *([] if job.done else _opening(job, 0))]
+
+
+def _opening(job: Job, number: int) -> list[Command]:
+    """What opens a unit's transaction; nothing after the last unit, and before one without or with its own."""
+    unit = job.unit(number)
+    opens = number in job.remaining and not (unit.nontransactional or job.detaches)
+    return [Command(f"BEGIN {unit.modes}")] if opens else []

@@ -436,4 +436,7 @@ def _job(action: Action, step: Step, read: bool = True) -> Job:
 
 def _request(url: str, scripts: _Scripts, listener: Listener) -> Request:
     may_begin = listener.may_begin if isinstance(listener, _Watcher) else lambda: True
-    return Request(url, scripts, _NAME, _NAME, limits=Limits(), listener=listener, may_begin=may_begin)
+    # The watcher decides after each file whether there is another one.
+    return Request(
+        url, scripts, _NAME, _NAME, limits=Limits(), listener=listener, may_begin=may_begin, begins_ahead=False
+    )

@@ -1,8 +1,11 @@
 """Before a file commits, what it has done to the catalogue is what its replay did, and no table has lost rows."""
 
+import contextlib
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import psycopg
 import pytest
 
 from aurora_migrations.engine import MigratorError
@@ -11,6 +14,8 @@ from aurora_migrations.engine.catalog.effects import Rows
 from aurora_migrations.engine.catalog.facts import same
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
+from aurora_migrations.engine.postgres.session import COMMIT
 from tests.database.helpers import applied, apply, attempts, exists, holding, labels, roll_back
 from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
@@ -364,3 +369,77 @@ def test_a_policy_for_the_role_that_migrates_is_for_another_in_each_environment(
         VerificationFailed, match=rf"expected FOR ALL TO {role.name} .* found FOR ALL TO {reader.name} "
     ):
         apply(database, migrations, source=Replayed(migrations, database, other))
+
+
+# ---- with the next file ---------------------------------------------------------------------------------------------
+
+
+def test_a_function_of_the_file_may_deallocate_our_statements(database: Database, migrations: Migrations):
+    """What runs then is the file once more, without prepared statements of ours."""
+    migrations.write(
+        "001_a.sql",
+        "CREATE TABLE a (id int);\nCREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN DEALLOCATE ALL; RETURN NEW; END $$;\n"
+        "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f();",
+    )
+    migrations.write("002_b.sql", "INSERT INTO a VALUES (1), (2);")
+    migrations.write("003_c.sql", "CREATE TABLE c (id int);")
+    result = run(database, migrations)
+    assert labels(result) == applied(database) == ["001", "002", "003"]
+    assert [str(rows) for rows in result.applied[1].rows] == ["public.a: 2 inserted"]
+    assert database.query("SELECT count(*) FROM a") == [(2,)]
+    assert attempts(database) == [("001", "applied"), ("002", "failed"), ("002", "applied"), ("003", "applied")]
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+def test_a_file_that_cannot_begin_with_the_commit_of_the_one_before_fails_alone(
+    database: Database, migrations: Migrations, replayed: bool
+):
+    for number in (1, 2, 3):
+        migrations.write(f"00{number}_a.sql", f"CREATE TABLE a{number} (id int);\nINSERT INTO a{number} VALUES (1);")
+    source = Replayed(migrations, database) if replayed else None
+    apply(database, migrations, "001", source=source) if source else apply(database, migrations, "001")
+    database.execute(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;"
+        "CREATE TRIGGER t BEFORE INSERT ON aurora_migrations.attempts FOR EACH ROW WHEN (NEW.version = 3) "
+        "EXECUTE FUNCTION f()"
+    )
+    with pytest.raises(MigratorError, match=r"003_a\.sql: its record can.t be written") as caught:
+        apply(database, migrations, source=source) if source else apply(database, migrations)
+    assert caught.value.facts["applied"] == ["002"]
+    assert applied(database) == ["001", "002"]
+    assert attempts(database) == [("001", "applied"), ("002", "applied")]
+
+
+def test_where_a_commit_fails_the_next_file_has_not_begun(database: Database, migrations: Migrations):
+    """What is sent after a COMMIT whose effects are reported runs even if that fails."""
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);\nINSERT INTO a VALUES (1);")
+    migrations.write("002_b.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE;\nINSERT INTO a SELECT count(*) FROM a;\nCOMMIT;")
+    migrations.write("003_c.sql", "CREATE TABLE c (id int);")
+    source = Replayed(migrations, database)
+    apply(database, migrations, "001", source=source)
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(psycopg.connect(database.url))
+        other.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+        other.execute("INSERT INTO a SELECT count(*) FROM a")
+
+        def commit_first(commands: object) -> None:
+            if isinstance(commands, list) and COMMIT in commands[:1]:
+                other.commit()
+
+        watched(stack.enter_context(pytest.MonkeyPatch.context()), commit_first)
+        with pytest.raises(MigratorError, match=r"002_b\.sql, at COMMIT: could not serialize"):
+            apply(database, migrations, source=source)
+    assert applied(database) == ["001"]
+    assert attempts(database) == [("001", "applied"), ("002", "failed")]
+
+
+def watched(patch: pytest.MonkeyPatch, notify: Callable[[object], None]) -> None:
+    """Calls it with the commands of each pipeline before they are sent."""
+    send = Wire.execute_pipeline
+
+    def sends(wire: Wire, commands: Sequence[Command], *more: Any) -> list[list[Row]]:
+        notify(commands)
+        return send(wire, commands, *more)
+
+    patch.setattr(Wire, "execute_pipeline", sends)

@@ -122,7 +122,9 @@ def test_answers_lost_at_every_commit_of_a_run_are_all_found_out(work, proxy, ho
     assert labels(result) == work.done == steps
     assert [check.found for check in result.applied[1].checks] == ["2"]
     assert cut.heard == [(word, step) for step in steps for word in ("executing", "executed")]
-    assert work.attempts == [(step, work.result) for step in steps]
+    # The next file begins in the round trip whose answer is lost.
+    later = [(step, result) for step in steps[1:] for result in ("interrupted", work.result)]
+    assert work.attempts == [(steps[0], work.result), *later]
 
 
 @pytest.mark.parametrize("last", [False, True])

@@ -258,7 +258,7 @@ def test_line_ends_and_byte_order_mark_are_no_change(database, three) -> None:
 
 def test_file_changed_while_the_run_is_under_way_is_refused_and_those_before_it_stay(database, three) -> None:
     written(three)
-    change = Watcher(executed=at("001", lambda: three.write("002_b.sql", "CREATE TABLE b (id bigint);\n")))
+    change = Watcher(executing=at("001", lambda: three.write("002_b.sql", "CREATE TABLE b (id bigint);\n")))
     with pytest.raises(PackageChanged) as caught:
         apply(database, three, listener=change)
     assert caught.value.facts["applied"] == ["001"]

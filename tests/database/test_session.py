@@ -44,7 +44,7 @@ UNION ALL SELECT 'session user', session_user::text
 UNION ALL SELECT 'schemas', current_schemas(false)::text
 UNION ALL SELECT 'temporary', relname::text FROM pg_class WHERE relpersistence = 't'
 UNION ALL SELECT 'cursor', name FROM pg_cursors WHERE name <> ''
-UNION ALL SELECT 'prepared', name FROM pg_prepared_statements WHERE name <> ''
+UNION ALL SELECT 'prepared', name FROM pg_prepared_statements WHERE name !~ '^(aurora_migrations_.*)?$'
 UNION ALL SELECT 'channel', pg_listening_channels()
 UNION ALL SELECT 'isolation', current_setting('transaction_isolation')
 UNION ALL SELECT 'setting ' || name, setting FROM pg_settings

@@ -167,8 +167,9 @@ class Work:
 
     @property
     def record(self) -> bytes:
-        """What the message holds whose last part is the COMMIT of a step's last unit."""
-        return b"INSERT INTO" + _APPLIED if self.action == "apply" else b"DELETE FROM" + _APPLIED
+        """What the message with the COMMIT of a step's last unit holds: the attempt's result, as a parameter. The texts
+        of our statements are sent only once in a session."""
+        return len(self.result).to_bytes(4, "big") + self.result.encode()
 
     @property
     def result(self) -> str:
@@ -208,9 +209,6 @@ class Work:
     def told(self, error: MigratorError) -> list[str]:
         """The steps that a run had done before it failed, by its error."""
         return error.facts.get(PAST[self.action], [])  # type: ignore[return-value]
-
-
-_APPLIED = b" aurora_migrations.applied"
 
 
 class Moments:

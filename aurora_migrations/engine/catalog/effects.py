@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored, moved
 from aurora_migrations.engine.catalog.facts import Facts, comment_on, facts_of, parts_of, query
-from aurora_migrations.engine.catalog.parts import OUTSIDE
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.expectations import Check
+from aurora_migrations.engine.history_format import SCHEMA
 from aurora_migrations.engine.postgres.protocol import Command, Row
 from aurora_migrations.engine.postgres.session import Server
 from aurora_migrations.engine.script import Job, Script, Statement
@@ -26,28 +26,24 @@ _PREPARING = _DYNAMIC | {"DeallocateStmt", "DiscardStmt", "PrepareStmt"}
 _WRITING = _DYNAMIC | {"CopyStmt", "CreateTableAsStmt", "DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"}
 _SHRINKING = _DYNAMIC | {"DeleteStmt", "MergeStmt", "TruncateStmt"}
 _SHRINKS = re.compile(rb"\b(?:delete|merge|truncate)\b", re.IGNORECASE)  # in WITH, or in a rule that it makes
-# Of the tables that the transaction has locked for writing. A partition's rows count for the table that the application
-# knows, as an UPDATE may move them between partitions.
-_ROWS = f"""
-    SELECT COALESCE(pg_catalog.pg_partition_root(w.oid), w.oid)::pg_catalog.regclass, pg_catalog.sum(w.inserted),
-           pg_catalog.sum(w.updated), pg_catalog.sum(w.deleted)
-      FROM (SELECT c.oid, pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) AS inserted,
-                   pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) AS updated,
-                   pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS deleted
-              FROM (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l
-                     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
-                       AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')) AS t
-              JOIN pg_catalog.pg_class c ON c.oid = t.relation
-              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relkind = 'r' AND {OUTSIDE.format("n")}
-           ) AS w
-     WHERE w.inserted + w.updated + w.deleted > 0
-     GROUP BY 1 ORDER BY pg_catalog.sum(w.inserted + w.updated + w.deleted) DESC
-"""
-ROWS = Command(_ROWS)
+# Of the tables that the transaction has locked for writing; 16384 is the first oid that isn't PostgreSQL's own. A
+# partition's rows count for the table that the application knows, as an UPDATE may move them between partitions.
+ROWS = Command(
+    """
+    SELECT COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid)::pg_catalog.regclass, c.oid,
+           pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid), pg_catalog.pg_stat_get_xact_tuples_updated(c.oid),
+           pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)
+      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384
+       AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock') AND c.relkind = 'r' AND c.relpersistence <> 't'
+    """,
+    keep=True,
+)
 # What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
 REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")
+# A plan is kept that was made when the catalogue was small, and a run can make it large.
+_BY_INDEX = Command("SELECT pg_catalog.set_config('enable_seqscan', 'off', true)", keep=True)
 _CAUSE = "The database isn't as it is after the same file on an empty database."
 _SOLUTION = (
     "Find out why: IF NOT EXISTS keeps an existing object, even with another definition; or somebody changed the "
@@ -87,9 +83,10 @@ def commands_for(job: Job, server: Server) -> list[Command]:
     if change is None:
         return []
     writes = writes_rows(job, server.major)
-    keep = prepares_nothing(job)
-    facts = [query(change.keys, keep, server.schema)] if change.keys else []
-    return [*(facts or [_NOTHING]), *([Command(_ROWS, (), keep)] if writes else [])] if facts or writes else []
+    if not (change.keys or writes):
+        return []
+    facts = query(change.keys, server.schema) if change.keys else _NOTHING
+    return [_BY_INDEX, facts, *([ROWS] if writes else [])]
 
 
 def writes_rows(job: Job, major: int) -> bool:
@@ -122,7 +119,8 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
     """
     change, ignored = job.script.change, job.script.options.ignore
     assert change is not None
-    found, same_major = facts_of(answers[0]), job.replayed_on == server.major
+    _, facts, *rows_of_tables = answers
+    found, same_major = facts_of(facts), job.replayed_on == server.major
 
     def compare() -> list[Deviation]:
         elsewhere = moved(found, server.schema)
@@ -133,7 +131,7 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
     if not same_major and any(each.found is None for each in differing):
         found = read_all()
         differing = compare()
-    rows = tuple(Rows(str(table), *(int(str(n)) for n in counts)) for table, *counts in (answers[1:] or [()])[0])
+    rows = sums(rows_of_tables[0]) if rows_of_tables else ()
     failed, warnings = list[Check](), list[str]()
     for each in differing:
         statement = find_statement(job.script, job.text, each)
@@ -156,6 +154,17 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
             **job.facts,
         )
     return Effects(rows, tuple(warnings))
+
+
+def sums(found: Sequence[Row]) -> tuple[Rows, ...]:
+    """By table, those with the most rows first; not of the history, which the transaction may have written already."""
+    sums: dict[str, list[int]] = {}
+    for table, _, *counts in set(found):  # a table has a row for each of its locks
+        if not str(table).startswith(f"{SCHEMA}."):
+            known = sums.get(str(table), [0, 0, 0])
+            sums[str(table)] = [one + int(str(other)) for one, other in zip(known, counts, strict=True)]
+    written = (Rows(table, *counts) for table, counts in sums.items() if any(counts))
+    return tuple(sorted(written, key=lambda each: (-each.inserted - each.updated - each.deleted, each.table)))
 
 
 def runs_dynamic_sql(script: Script) -> bool:

@@ -95,8 +95,10 @@ _RELATIONS = """,
                CASE WHEN c.relam NOT IN (0, 2) AND i.indexrelid IS NULL
                     THEN (SELECT pg_catalog.quote_ident(a.amname) FROM pg_catalog.pg_am a WHERE a.oid = c.relam)
                 END AS method,  -- 2 is heap
-               (SELECT pg_catalog.string_agg(h.inhparent::pg_catalog.regclass::text, ', ' ORDER BY h.inhseqno)
-                  FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid) AS parents
+               CASE WHEN c.relispartition OR c.relkind IN ('r', 'f')
+                    THEN (SELECT pg_catalog.string_agg(h.inhparent::pg_catalog.regclass::text, ', ' ORDER BY h.inhseqno)
+                            FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)
+                END AS parents
           FROM n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid{limit}
           LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
          WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S', 'i', 'I') AND c.relpersistence <> 't'{no_member})"""
@@ -115,11 +117,10 @@ _KINDS = {kind: part for part in PARTS for kind in part.kinds}
 _LONGEST_FIRST = sorted(_KINDS, key=len, reverse=True)
 
 
-def query(keys: Collection[Key] | None = None, keep: bool = False, schema: str = "public") -> Command:
+def query(keys: Collection[Key] | None = None, schema: str = "public") -> Command:
     """The query for all facts, or for those with these keys; it also returns others of the same objects. It needs
-    `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them. `keep`: see
-    `Command`; there are few different queries, as they depend on the kinds of keys only. `schema`: where what is wanted
-    of the schema `public` may be, too."""
+    `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them. `schema`: where
+    what is wanted of the schema `public` may be, too."""
     if keys is None:
         return Command(_query(PARTS, limited=False, comments=True))
     kinds = {key: comment_on(key[1])[0] if key[0] == "comment" else key[0] for key in keys}
@@ -130,7 +131,8 @@ def query(keys: Collection[Key] | None = None, keep: bool = False, schema: str =
     if schema != "public":
         pairs += [[*parts_of(schema), name] for where, name in pairs if where == "public"]
     sql = _query(tuple(part for part in PARTS if part in parts), limited=True, comments=comments)
-    return Command(sql, [json.dumps(pairs, ensure_ascii=False)], keep)
+    # There are few different texts, as they depend on the kinds of keys only.
+    return Command(sql, [json.dumps(pairs, ensure_ascii=False)], keep=True)
 
 
 def facts_of(rows: Iterable[Row]) -> Facts:

@@ -42,7 +42,9 @@ class Command:
 
     sql: str
     params: Sequence[Param] = ()
-    keep: bool = False  # whether the server keeps its plan: for what is sent often and takes longer to plan than to run
+    # Whether the server may keep its plan (see `Wire.keeps`): for what is sent for each file, as planning takes longer
+    # than running it.
+    keep: bool = False
 
     def with_literals(self, pgconn: pq.abc.PGconn) -> bytes:
         """The statement with its parameters written into it, for a message that has none."""
@@ -52,6 +54,11 @@ class Command:
             return b"NULL" if value is None else bytes(pq.Escaping(pgconn).escape_literal(value))
 
         return re.sub(rb"\$(\d+)", literal, self.sql.encode())
+
+
+# Divides a pipeline: what comes after it is run even if something before it fails. Outside a transaction the server
+# reports its statistics here, too.
+SYNC = Command("")
 
 
 class BatchError(Exception):
@@ -84,6 +91,8 @@ class Wire:
         self.interrupted = False
         self._selector = selectors.DefaultSelector()
         self._events = 0
+        # keeps: whether statements of ours are prepared, where they may be. can_keep: False from when one was gone.
+        self.keeps, self.can_keep = False, True
         self._kept: dict[str, bytes] = {}  # names of prepared statements, by their SQL
         self._names = itertools.count(1)  # never used twice: whether a failed pipeline has prepared one isn't known
         self._watch: Watch | None = None
@@ -102,13 +111,15 @@ class Wire:
             with self._watched(watch):
                 self._pgconn.enter_pipeline_mode()
                 for command in commands:
-                    self._send(command, prepared)
+                    self._pgconn.pipeline_sync() if command is SYNC else self._send(command, prepared)
                 self._pgconn.pipeline_sync()
-                failure = self._read_answers(answers)
+                failure = self._read_answers(answers, sum(command is SYNC for command in commands))
                 self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise BatchError(len(answers), error) from error
         if failure is not None:
+            if isinstance(failure, errors.InvalidSqlStatementName):
+                self.keeps = self.can_keep = False
             raise BatchError(len(answers), failure)
         self._kept |= prepared
         return answers
@@ -117,7 +128,7 @@ class Wire:
         params = [_text(param) for param in command.params]
         if command.sql == DEALLOCATE:
             self._kept.clear()
-        if not command.keep:
+        if not (command.keep and self.keeps):
             self._pgconn.send_query_params(_encoded(command.sql), params)
             return
         name = self._kept.get(command.sql)
@@ -130,9 +141,11 @@ class Wire:
         """Statements of ours as text, for the end of a script."""
         return b";\n".join(command.with_literals(self._pgconn) for command in commands)
 
-    def execute_script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
+    def execute_script(
+        self, text: bytes, watch: Watch | None = None, meanwhile: Callable[[], object] | None = None
+    ) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
-        Raises ScriptError."""
+        `meanwhile` is called when it is sent, while the server is running it. Raises ScriptError."""
         tags: set[str] = set()
         completed = 0
         failure: psycopg.Error | None = None
@@ -141,6 +154,9 @@ class Wire:
             with self._watched(watch):
                 self._pgconn.send_query(text)
                 self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
+                if meanwhile:
+                    self._flush()
+                    meanwhile()
                 for result in self._results():
                     if result.status in _FAILED:
                         failure = failure or errors.error_from_result(result)
@@ -174,9 +190,9 @@ class Wire:
         self._selector.close()
         self.connection.close()
 
-    def _read_answers(self, answers: list[list[Row]]) -> psycopg.Error | None:
-        """Collects answers up to the end of the pipeline; returns the first failure. A loop of its own, as there are a
-        few dozen of them for each file, most without rows."""
+    def _read_answers(self, answers: list[list[Row]], syncs: int) -> psycopg.Error | None:
+        """Collects answers up to the end of the pipeline, after so many `SYNC`; returns the first failure. A loop of
+        its own, as there are a few dozen of them for each file, most without rows."""
         pgconn, failure = self._pgconn, None
         single: list[Row] = []
         self._flush()
@@ -190,7 +206,11 @@ class Wire:
                 continue
             status = result.status
             if status == pq.ExecStatus.PIPELINE_SYNC:
-                return failure
+                if not syncs:
+                    return failure
+                syncs -= 1
+                answers += [] if failure else [[]]
+                continue
             if status in _FAILED:
                 failure = failure or errors.error_from_result(result)
             elif failure is None and result.command_status:  # a statement's; preparing one has none

@@ -65,7 +65,7 @@ _OURS = (
     "pg_catalog.set_config('intervalstyle', 'postgres', true), pg_catalog.set_config('extra_float_digits', '1', true), "
     "pg_catalog.set_config('row_security', 'off', true)"  # an error, where a policy would hide rows of the history
 )
-OURS = Command(_OURS)
+OURS = Command(_OURS, keep=True)
 # The same for the record of an intent, and the limits of the file for the session: in one statement, as there is one
 # for each file. Losing the intent in a server crash is harmless, and an asynchronous commit saves a wait.
 _OURS_AND_LIMITS = (
@@ -148,6 +148,7 @@ class Session:
         self.wire = Wire(open_connection(url, application_name(execution, role)))
         self._settings_after_reset: tuple[Command, ...] = ()
         self.records: tuple[int, int] | None = None  # `history.Records`, as our last commit left them
+        self.begun: list[list[Row]] | None = None  # the answers to the next file's beginning, if that was sent with it
         try:
             self.server = self._read_server()
         except BaseException:
@@ -239,7 +240,7 @@ class Session:
 
 def ours_and_limits(lock_timeout: int, statement_timeout: int) -> Command:
     """`OURS` for a transaction that needn't be durable, and limits (ms) for the session."""
-    return Command(_OURS_AND_LIMITS, [lock_timeout, statement_timeout])
+    return Command(_OURS_AND_LIMITS, [lock_timeout, statement_timeout], keep=True)
 
 
 def application_name(execution: str, role: str = "") -> str:

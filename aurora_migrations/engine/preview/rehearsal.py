@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.catalog.effects import ROWS
+from aurora_migrations.engine.catalog.effects import ROWS, sums
 from aurora_migrations.engine.diagnostics.file_errors import file_error
 from aurora_migrations.engine.errors import ConnectionLost, LockTimeout, MigratorError
 from aurora_migrations.engine.migrations import Migration, read_text
@@ -256,7 +256,7 @@ class _Stage:
     def _read_rows(self) -> list[str]:
         """The rows that a file has written, by table."""
         found = self._session.execute(*self._session.reset_commands, OURS, ROWS)[-1]
-        totals = {str(table): [int(str(count)) for count in counts] for table, *counts in found}
+        totals = {rows.table: [rows.inserted, rows.updated, rows.deleted] for rows in sums(found)}
         shown = []
         for table, counts in totals.items():
             new = [now - then for now, then in zip(counts, self._written.get(table, (0, 0, 0)), strict=True)]
