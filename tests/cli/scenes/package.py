@@ -109,12 +109,13 @@ MANIFEST = [
 
 
 def _edited_while_running(stage: Stage) -> Answer:
-    """The first file runs long enough for the second to be edited."""
-    stage.write(f001_users="CREATE TABLE users (id integer);\nSELECT pg_sleep(0.5);\n")
+    """The first file runs long enough for the third to be edited; the second is read meanwhile."""
+    first = "CREATE TABLE users (id integer);\nSELECT pg_sleep(0.5);\n"
+    stage.write(f001_users=first, f003_items="CREATE TABLE items (id integer);\n")
 
     def edit() -> None:
         backend(stage.database, "pg_sleep")
-        stage.write(f002_orders="CREATE TABLE orders (id bigint);\n")
+        stage.write(f003_items="CREATE TABLE items (id bigint);\n")
 
     return stage.beside(edit, "run")
 
