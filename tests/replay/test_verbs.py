@@ -122,7 +122,7 @@ def test_wrong_url_of_a_server_is_an_error(history: Migrations, call: Call) -> N
 def test_run_on_a_database_uses_what_is_known_and_says_what_is_not(
     migrations: Migrations, call: Call, database: Database
 ) -> None:
-    migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("001_a.sql", "-- not known from another test\nCREATE TABLE a (id int);")
     migrations.write("002_b.sql", "CREATE TABLE IF NOT EXISTS b (id int);")
     migrations.write("003_c.sql", "CREATE TABLE c (id int);")
     answer = call("run", "001", "--database-url", database.url)
