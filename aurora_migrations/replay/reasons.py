@@ -37,6 +37,8 @@ _LOCKS_OUT = "it changes the role that replays, which could then replay nothing 
 _OWN_ROLE = re.compile(
     rb'\b(?:role|user)\s+(?:current_user|current_role|session_user|"?postgres"?)(?!\w)', re.IGNORECASE
 )
+_FILE = "it reads or writes a file of the real server, or runs a program there"
+_COPIES_FILE = re.compile(rb"\b(?:to|from)\s+(?:program\s+)?(?:'|e'|u&'|\$)", re.IGNORECASE)
 _NOWHERE = frozenset({"AlterSubscriptionStmt", "AlterSystemStmt", "CreateSubscriptionStmt", "ImportForeignSchemaStmt"})
 _NOT_ON_YOURS = frozenset(
     (
@@ -52,6 +54,8 @@ def why_not_run(script: Script, text: bytes, *, is_ours: bool) -> str:
     own = (each for each in script.statements if each.kind == "AlterRoleStmt")
     if any(_OWN_ROLE.search(text, each.start, each.end) for each in own):
         return _LOCKS_OUT
+    if any(each.kind == "CopyStmt" and _COPIES_FILE.search(text, each.start, each.end) for each in script.statements):
+        return _FILE
     if kinds & _NOWHERE:
         return _OUTSIDE
     return _WHOLE_SERVER if kinds & _NOT_ON_YOURS and not is_ours else ""
