@@ -98,7 +98,9 @@ def find_drift(
             continue
         of_constraint = ("constraint", _constraint_of(each)) in facts
         can_be_made = len(gone) <= _MANY and not each.is_secret and _can_be_made(each, facts, gone, incomplete)
-        sql = mend(each, of_constraint) if can_be_made else ""
+        # Where another schema stands for `public`, it may be either of them.
+        is_clear = schema == "public" or "public." not in f"{each.key[1]} {each.expected}"
+        sql = mend(each, of_constraint) if can_be_made and is_clear else ""
         findings.append(Finding(each, expected.since[each.key], sql))
     findings += _unfit_indexes(expected, found, at_work)
     others = {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)}
