@@ -179,9 +179,10 @@ class _Run:
         database = self.server.create(template)
         problem, cause = None, ""
         for each in range(number, end):
-            reason = why_not_run(self.steps[each].up, is_ours=self.server.is_ours)
-            if reason and self.outcomes[each] is None:
-                self.skip(each, reason)
+            if self.outcomes[each] is None:
+                text = read_text(self.steps[each].migration.path)
+                if reason := why_not_run(self.steps[each].up, text, is_ours=self.server.is_ours):
+                    self.skip(each, reason)
         while number < end and problem is None:
             number, problem, cause = self._replay_some(database, number, end)
         schema = None

@@ -33,6 +33,12 @@ _UNDEFINED = frozenset({"42P01", "42703", "42704", "42883", "3F000", "42P02", "4
 # Statements that change more than the database, and where a replay doesn't run them.
 _OUTSIDE = "it connects to another server, or changes the server's own configuration"
 _WHOLE_SERVER = "it changes the whole server, which a replay doesn't do on a server of yours"
+_LOCKS_OUT = "it changes the role that replays, which could then replay nothing else"
+_OWN_ROLE = re.compile(
+    rb'\b(?:role|user)\s+(?:current_user|current_role|session_user|"?postgres"?)(?!\w)', re.IGNORECASE
+)
+_FILE = "it reads or writes a file of the real server, or runs a program there"
+_COPIES_FILE = re.compile(rb"\b(?:to|from)\s+(?:program\s+)?(?:'|e'|u&'|\$)", re.IGNORECASE)
 _NOWHERE = frozenset({"AlterSubscriptionStmt", "AlterSystemStmt", "CreateSubscriptionStmt", "ImportForeignSchemaStmt"})
 _NOT_ON_YOURS = frozenset(
     (
@@ -42,9 +48,14 @@ _NOT_ON_YOURS = frozenset(
 )
 
 
-def why_not_run(script: Script, *, is_ours: bool) -> str:
-    """Why a file isn't run at all in a replay, so far as its statements show it; empty if it is."""
+def why_not_run(script: Script, text: bytes, *, is_ours: bool) -> str:
+    """Why a file of this text isn't run at all in a replay, so far as its statements show it; empty if it is."""
     kinds = {statement.kind for statement in script.statements}
+    own = (each for each in script.statements if each.kind == "AlterRoleStmt")
+    if any(_OWN_ROLE.search(text, each.start, each.end) for each in own):
+        return _LOCKS_OUT
+    if any(each.kind == "CopyStmt" and _COPIES_FILE.search(text, each.start, each.end) for each in script.statements):
+        return _FILE
     if kinds & _NOWHERE:
         return _OUTSIDE
     return _WHOLE_SERVER if kinds & _NOT_ON_YOURS and not is_ours else ""

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
@@ -24,6 +25,7 @@ from aurora_migrations.embedded import server as postgres
 from aurora_migrations.embedded.binaries import Installation
 from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.embedded.processes import locked
+from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.postgres.connect import open_connection, parse_url
 from aurora_migrations.replay import standins
 
@@ -31,6 +33,7 @@ KEPT = 4  # templates
 WAIT = 900.0  # seconds for another replay to end
 _TEMPLATE, _WORK = "prefix_", "aurora_migrations_replay_"
 _APPLICATION = "aurora-migrations-replay"
+_FORGET = "DELETE FROM pg_catalog.pg_db_role_setting WHERE setrole IN (0, current_user::regrole::oid)"
 # Nothing in it is of value, so all that makes it faster. The catalogue's query is never worth being compiled.
 _SETTINGS = {
     "autovacuum": "off",
@@ -55,6 +58,8 @@ class ReplayServer:
         self._params: Mapping[str, Any] = parse_url(url)
         self.programs, self.is_ours = programs, is_ours
         self._admin = open_connection(url, _APPLICATION)
+        if is_ours:  # whatever an earlier history has set for our role
+            self._admin.execute("SET default_transaction_read_only = off; SET statement_timeout = 0; RESET search_path")
         self._roles_before = self._role_names()
         self._texts: list[bytes] = []
         self._databases: list[str] = []
@@ -65,12 +70,18 @@ class ReplayServer:
 
     @property
     def version(self) -> str:
-        """What decides what a migration changes here: the server's version, and which extensions it has."""
-        rows = self._admin.execute("SELECT name FROM pg_catalog.pg_available_extensions ORDER BY name").fetchall()
+        """What decides what a migration changes here: the server's version, its extensions and preloaded libraries."""
+        rows = self._admin.execute(
+            "SELECT name FROM pg_catalog.pg_available_extensions UNION ALL"
+            " SELECT setting FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries' ORDER BY 1"
+        ).fetchall()
         return f"{self._admin.info.server_version} {' '.join(str(name) for (name,) in rows)}"
 
     def url(self, database: str) -> str:
-        """The connection string of one of its databases."""
+        """The connection string of one of its databases, for a session without the settings that files have made for
+        databases and our own role: when such a session begins is an accident, and others replay on the server, too."""
+        if self.is_ours:
+            self._admin.execute(_FORGET)
         return make_conninfo("", **{**self._params, "dbname": database})
 
     def url_without_password(self, database: str) -> tuple[str, str]:
@@ -214,10 +225,15 @@ def embedded() -> Iterator[ReplayServer]:
             todo=f"correct its permissions, or name another folder in {project.LOCAL_VARIABLE}.",
         ) from error
     data = folder() / f"postgres-{programs.major}"
-    with locked(folder() / "lock", timeout=WAIT), postgres.guarded(data), _started(data) as running:
-        server = ReplayServer(running.url(), programs, is_ours=True)
-        with contextlib.closing(server):
+    with locked(folder() / "lock", timeout=WAIT), postgres.guarded(data), contextlib.ExitStack() as closing:
+        try:
+            server = ReplayServer(closing.enter_context(_started(data)).url(), programs, is_ours=True)
             server.drop_leftovers()
+        except (MigratorError, psycopg.Error):  # a file has locked us out, such as by another password
+            closing.close()
+            shutil.rmtree(data_directory.place_for(data), ignore_errors=True)
+            server = ReplayServer(closing.enter_context(_started(data)).url(), programs, is_ours=True)
+        with contextlib.closing(server):
             yield server
 
 

@@ -157,3 +157,11 @@ def test_the_sql_that_repairs_drift_repairs_it_or_drops_nothing(database: Databa
     assert wrong == []
     assert repaired.total() >= 200, repaired
     assert len(+repaired) >= 11, repaired
+
+
+def test_no_sql_names_public_where_another_schema_stands_for_it():
+    key = ("sequence", "public.s")
+    expected = Expected(facts={key: "AS bigint START 1"}, since={key: "001_a.sql"})
+    assert [each.sql for each in find_drift(expected, {}, same_major=True, schema="app").findings] == [""]
+    (finding,) = find_drift(expected, {}, same_major=True).findings
+    assert finding.sql == "CREATE SEQUENCE public.s AS bigint START 1;"

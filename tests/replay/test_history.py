@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
@@ -148,6 +150,20 @@ def test_what_this_postgresql_was_built_or_started_without_is_no_error_of_the_fi
     script = files["1_a.sql"].compiled.script  # type: ignore[union-attr]
     assert script.change or script.unreplayed.startswith("it needs what this PostgreSQL was built or started without: ")
     assert files["2_b.sql"].compiled.script.change.created  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "statement", ["COPY a TO '{0}';", "COPY a TO PROGRAM 'cat > {0}';", "COPY (SELECT 1) TO E'{0}';"]
+)
+def test_no_file_is_written_and_no_program_run(migrations: Migrations, tmp_path: Path, statement: str) -> None:
+    tmp_path.chmod(0o777)
+    migrations.write("1_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("2_b.sql", statement.format(tmp_path / "written"))
+    migrations.write("3_c.sql", "COPY a TO STDOUT;\nCREATE TABLE c (id int);")
+    files = checked(migrations)
+    reasons = [file.compiled.script.unreplayed for file in files.values() if file.compiled]
+    assert reasons == ["", "it reads or writes a file of the real server, or runs a program there", ""]
+    assert not (tmp_path / "written").exists()
 
 
 def test_role_is_dropped_though_templates_have_what_depends_on_it(migrations: Migrations, shown: Show) -> None:

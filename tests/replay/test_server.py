@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from aurora_migrations import project
 from aurora_migrations.replay import cache, server
 from tests.cli.conftest import environment
@@ -89,3 +91,39 @@ def test_damaged_server_is_made_again(migrations: Migrations, tmp_path: Path, mo
                 assert found.templates() == set()
         finally:
             os.environ[project.LOCAL_VARIABLE] = previous
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER ROLE CURRENT_USER SET search_path = nowhere;",
+        "ALTER ROLE ALL SET statement_timeout = '1ms';",
+        "ALTER DATABASE postgres SET default_transaction_read_only = on;",
+        "ALTER ROLE postgres NOSUPERUSER PASSWORD 'other';",
+    ],
+)
+def test_what_a_file_sets_for_our_role_or_all_databases_is_forgotten(
+    migrations: Migrations, shown: Show, statement: str
+) -> None:
+    migrations.write("1_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("2_b.sql", statement)
+    migrations.write("3_c.sql", "CREATE TABLE c (id int);")
+    found = outcomes(shown())
+    assert found["3_c.sql"].change.created["table", "public.c"] == ""  # type: ignore[union-attr]
+    assert ("which could then replay nothing else" in found["2_b.sql"].unreplayed) == ("PASSWORD" in statement)
+    migrations.write("1_a.sql", "CREATE TABLE another_history (id int);")
+    assert shown().problem is None
+
+
+def test_server_that_a_file_has_locked_us_out_of_is_made_again(
+    migrations: Migrations, shown: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests import servers
+
+    with servers.folder() as folder:
+        monkeypatch.setenv(project.LOCAL_VARIABLE, str(folder))
+        locks_out = "ALTER ROLE postgres PASSWORD ''other''"
+        migrations.write("1_a.sql", f"DO $$ BEGIN EXECUTE '{locks_out}'; END $$;")
+        shown()
+        migrations.write("1_a.sql", "CREATE TABLE another_history (id int);")
+        assert shown().problem is None

@@ -28,6 +28,7 @@ from aurora_migrations.engine.options import Ignored
 
 # What definitions of other objects name.
 _NAMED = {*TABLES, "schema", "sequence", "function", "enum", "domain", "composite type", "range type"}
+_MANY = 100  # objects that aren't there: then SQL for single facts repairs nothing
 _UNFIT = re.compile(r" (?:INVALID|NOT READY)\b")
 
 
@@ -101,12 +102,18 @@ def find_drift(
     `schema` is where the database's own names without a schema are, see `moved`."""
     elsewhere = moved(found, schema)
     at_work, facts = set(building), expected.facts
-    findings, missing = [], {key for key in facts if key not in found and key not in elsewhere}
+    missing = [key for key in facts if key not in found and key not in elsewhere]
+    gone = {f"{key[1]}." if key[0] == "schema" else key[1] for key in missing if key[0] in _NAMED}
+    incomplete = {container(key) for key in missing if key[0] == "column"}
+    findings = []
     for each in deviations(facts, (), found, same_major, elsewhere):
         if is_ignored(each.key, expected.ignored) or (each.key[1] in at_work and _is_unfit(each.found)):
             continue
         of_constraint = ("constraint", _constraint_of(each)) in facts
-        sql = mend(each, of_constraint) if _can_be_made(each, facts, missing) and not each.is_secret else ""
+        can_be_made = len(gone) <= _MANY and not each.is_secret and _can_be_made(each, facts, gone, incomplete)
+        # Where another schema stands for `public`, it may be either of them.
+        is_clear = schema == "public" or "public." not in f"{each.key[1]} {each.expected}"
+        sql = mend(each, of_constraint) if can_be_made and is_clear else ""
         findings.append(Finding(each, expected.since[each.key], sql))
     findings += _unfit_indexes(expected, found, at_work)
     left_out = [each.deviation.name for each in findings if expected.accepts(each.deviation)]
@@ -122,15 +129,15 @@ def find_drift(
     return Drift(len(facts), tuple(findings), tuple(name for name in unexpected if name not in known), tuple(left_out))
 
 
-def _can_be_made(deviation: Deviation, facts: Facts, missing: set[Key]) -> bool:
-    """Whether what it needs is there. Otherwise SQL that drops and makes an object may only drop it."""
+def _can_be_made(deviation: Deviation, facts: Facts, gone: set[str], incomplete: set[str]) -> bool:
+    """Whether what it needs is there. Otherwise SQL that drops and makes an object may only drop it. `gone`: names of
+    objects that aren't there; `incomplete`: tables that lack a column."""
     kind, of = deviation.key[0], container(deviation.key)
     text = f"{deviation.expected} {deviation.key[1]}"
-    for key in missing:
-        if key[0] in _NAMED and key != deviation.key and (f"{key[1]}." if key[0] == "schema" else key[1]) in text:
-            return False
-        if key[0] == "column" and kind != "column" and container(key) in owners(deviation.key, text):
-            return False
+    if any(name in text for name in gone if name != deviation.key[1]):
+        return False
+    if kind != "column" and incomplete & owners(deviation.key, text):
+        return False
     if kind == "column" and any((view, of) in facts for view in ("view", "materialized view")):
         return False
     # A partition gets its columns and triggers from its table, and its index from that one's.

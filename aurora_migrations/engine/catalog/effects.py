@@ -205,7 +205,7 @@ def _names(deviation: Deviation) -> Iterator[list[str]]:
 
 
 def _names_it(text: bytes, name: str) -> bool:
-    pattern = rb'(?<![\w$])"?' + re.escape(name.encode()) + rb'"?(?![\w$])'
+    pattern = rb'(?<![\w$])"?' + re.escape(name.replace('"', '""').encode()) + rb'"?(?![\w$])'
     return bool(name) and re.search(pattern, text, re.IGNORECASE) is not None
 
 

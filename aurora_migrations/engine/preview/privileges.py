@@ -131,11 +131,11 @@ def find_missing(
     """What our role lacks for each file, in words; files that lack nothing are left out."""
     made, needs = _Made(), list[tuple[Migration, _Need]]()
     for migration, script in scripts.items():
-        text = texts[migration].decode(errors="replace")
-        needs += [(migration, each) for each in dict.fromkeys(_needs(script, text, made, session.server.schema))]
+        file = texts[migration]
+        needs += [(migration, each) for each in dict.fromkeys(_needs(script, file, made, session.server.schema))]
         made.objects |= {container(key) for key in (script.change.created if script.change else ())}
         made.objects |= {name for table in script.tables for name in (table, f"public.{table}")}
-        made.roles |= {_name(name) for name in _MADE_ROLE.findall(text)}
+        made.roles |= {_name(name) for name in _MADE_ROLE.findall(file.decode(errors="replace"))}
     if not needs:
         return {}
     wanted = json.dumps([[each.what, each.schema, each.name] for _, each in needs], ensure_ascii=False)
@@ -147,15 +147,15 @@ def find_missing(
     return missing
 
 
-def _needs(script: Script, text: str, made: _Made, schema: str) -> Iterator[_Need]:
-    for statement in script.statements:
-        yield from _of_roles(statement, text.encode()[statement.start : statement.end].decode(errors="replace"), made)
-    if _SETS_ROLE.search(text):  # what it does then, it does as another role
-        return
+def _needs(script: Script, file: bytes, made: _Made, schema: str) -> Iterator[_Need]:
+    parts = [(each, file[each.start : each.end].decode(errors="replace")) for each in script.statements]
+    for statement, text in parts:
+        yield from _of_roles(statement, text, made)
+    if any(each.kind == "VariableSetStmt" and _SETS_ROLE.search(text) for each, text in parts):
+        return  # what it does then, it does as another role
     owned = set[str]()
-    for statement in script.statements:
-        part = text.encode()[statement.start : statement.end].decode(errors="replace")
-        for need in _of_tables(statement, part, made):
+    for statement, text in parts:
+        for need in _of_tables(statement, text, made):
             owned |= {need.name} if need.what == "owner" else set()
             yield need
         if statement.kind in _OF_DATABASE:

@@ -48,6 +48,8 @@ _OUTSIDE = re.compile(
     rb"|from\s+program)\b",
     re.IGNORECASE,
 )
+# Statements that may take any lock.
+_OPAQUE = frozenset(("CallStmt", "DoStmt", "ExecuteStmt", "SelectStmt"))
 _SETS_MODES = re.compile(rb"\s*set\s+(?:local\s+|session\s+)?transaction\b", re.IGNORECASE)
 # What is undefined, or an enum's new value, may be of a file that wasn't rehearsed.
 _DEPENDENT = frozenset({"42P01", "42703", "42704", "42883", "3F000", "55P04"})
@@ -200,7 +202,7 @@ class _Stage:
     def _run(self, job: Job, number: int) -> Timed:
         """Runs a statement within its limits, and reads the locks that it has taken."""
         session, statement = self._session, job.script.statements[number]
-        left = self._left(will_block=bool(statement.blocking_locks))
+        left = self._left(may_block=bool(statement.blocking_locks) or statement.kind in _OPAQUE)
         idle = max(1_000, int(self._blocks * 1_000))
         session.execute(
             Command(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}"),
@@ -209,7 +211,6 @@ class _Stage:
         began = time.monotonic()
 
         def watch(elapsed: float) -> tuple[bool, float]:
-            # A statement may take a lock that wasn't predicted; that shows only after it.
             self._was_cut = elapsed > left
             return self._was_cut, _LOOK_EVERY
 
@@ -223,13 +224,13 @@ class _Stage:
             raise interrupts.cancelled("rehearsing; it was rolled back")
         return Timed(statement.line, statement.column, round(took, 1), self._read_locks(began))
 
-    def _left(self, will_block: bool) -> float:
+    def _left(self, may_block: bool) -> float:
         """Seconds that the next statement may take."""
         now = time.monotonic()
         left = self._end - now
         if self._blocking_since is not None:
             return min(left, self._blocking_since + self._blocks - now)
-        return min(left, self._blocks) if will_block else left
+        return min(left, self._blocks) if may_block else left
 
     def _read_locks(self, began: float) -> tuple[str, ...]:
         """The locks on existing tables that are new, or stronger than before."""
