@@ -114,11 +114,11 @@ def test_a_table_that_no_file_creates_is_a_warning_with_the_one_that_is_meant(ca
     assert answer.code == 0
     assert answer.out == (
         "warning[unknown-table]: No earlier file creates dry_run_logg; did you mean dry_run_log?\n"
-        " --> 002_b.sql:2:1\n"
+        " --> 002_b.sql:2:13\n"
         "  |\n"
         "2 | INSERT INTO dry_run_logg VALUES (1);\n"
-        "  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
-        "  = do: Correct the name. If something else creates the table, allow this.\n"
+        "  |             ^^^^^^^^^^^^\n"
+        "  = do: Correct the name, or allow it if something else creates the table.\n"
         "  = or accept it: -- migration: allow = unknown-table because REASON\n"
         "\n"
         "2 files checked: 0 errors, 1 hazard\n"
