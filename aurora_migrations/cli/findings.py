@@ -117,7 +117,7 @@ def _lines(finding: Finding) -> Iterator[Styled]:
     edge = " " * len(number)
     yield Styled((f"{edge}--> ", _EDGE), (f"{finding.file}:{finding.line}:{finding.column}", ""))
     if finding.excerpt:
-        line, mark = finding.excerpt.split("\n")
+        line, mark = _fitted(finding.excerpt, (columns_of(sys.stdout) or sys.maxsize) - len(f"{number} | "))
         yield Styled((f"{edge} |", _EDGE))
         yield Styled((f"{number} | ", _EDGE), (line, ""))
         yield Styled((f"{edge} | ", _EDGE), (mark, colour))
@@ -135,6 +135,15 @@ def _lines(finding: Finding) -> Iterator[Styled]:
         else:  # it must stay one line to be copied
             yield Styled((f"{edge} = ", _EDGE), ("or accept it:", "bold"))
             yield Styled((f"{edge}       {accepted}", "dim"))
+
+
+def _fitted(shown: str, width: int) -> tuple[str, str]:
+    """The line and the mark of an excerpt, cut to a terminal's width: a mark that breaks points at nothing."""
+    line, mark = shown.split("\n")
+    start = len(mark) - len(mark.lstrip())
+    first = max(0, start - width // 2) if start > width // 2 and len(line) > width else 0
+    line, mark = line[first:], mark[first:]
+    return (f"{line[: width - 1]}…", mark[: width - 1]) if len(line) > width else (line, mark)
 
 
 def summary(files: Sequence[Checked], findings: Sequence[Finding]) -> Styled:

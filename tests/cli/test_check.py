@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -486,3 +487,20 @@ def test_digest_in_the_history_is_that_of_the_manifest(
     assert on("run").code == 0
     digest = call("check", "--write-manifest", "--output", "json").json["digest"]
     assert database.query("SELECT DISTINCT package FROM aurora_migrations.attempts") == [(digest,)]
+
+
+def test_the_mark_stays_under_its_word_in_a_narrow_terminal(
+    call: Call, here: Migrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.write("001_a.sql", "CREATE TABLE a (id int);\n")
+    here.write("002_b.sql", f"ALTER TABLE a DROP COLUMN {'x' * 50};\n")
+    here.write("003_c.sql", "CREATE TABLE dry_run_log (id int);\n")
+    here.write("004_d.sql", f"SELECT {'1, ' * 20}id FROM dry_run_logg WHERE id = 1;\n")
+    monkeypatch.setattr("aurora_migrations.cli.findings.columns_of", lambda _: 40)
+    lines = call("check").out.splitlines()
+    shown = [(line, mark) for line, mark in pairwise(lines) if mark.startswith("  | ") and "^" in mark]
+    assert [line[mark.index("^") : mark.rindex("^") + 1] for line, mark in shown] == [
+        "DROP COLUMN xxxxxxxxx",
+        "dry_run_logg",
+    ]
+    assert max(len(each) for pair in shown for each in pair) == 40

@@ -172,7 +172,7 @@ def _draft_of_dump(arguments: argparse.Namespace, given: Mapping[str, Any], role
     if others:
         raise InvalidInput(
             f"{', '.join(others)} can't be combined with --from-dump.",
-            cause="A dump is a migration's whole text.",
+            cause="The dump becomes the whole migration.",
             solution=f"Leave {', '.join(others)} out.",
         )
     from aurora_migrations.adoption.dump import read_dump  # only this needs the grammar
@@ -220,7 +220,7 @@ def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]
             raise InvalidInput(
                 f"{path} can't be written: {error.strerror}.",
                 cause="The file is there already, or the folder may not be written to.",
-                solution="Look at what is there; nothing was overwritten.",
+                solution="Check what is there; nothing was overwritten.",
             ) from error
     return written
 
@@ -265,7 +265,7 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
     if wrong := [f"--{each}" for each in given if each not in template.takes]:
         raise InvalidInput(
             f"The template {name} doesn't take {', '.join(wrong)}.",
-            cause="It has no use for it.",
+            cause="This template doesn't use it.",
             solution=f"It takes {template.options.replace(' ', ', ')}; each may be left out.",
         )
     count = given.get("batches", _BATCHES)
@@ -273,7 +273,7 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
         raise InvalidInput(
             f"--batches must be from 1 to {_MOST_BATCHES}, not {count}.",
             cause="Each batch is a statement in the file.",
-            solution="Choose as many as make each batch take a few seconds.",
+            solution="Choose enough for a batch to take only a few seconds.",
         )
     partitions = given.get("partition", [] if given.get("partitioned") else None)
     fields = _fields({option: value for option, value in given.items() if option not in _SHAPES})

@@ -47,7 +47,7 @@ _ROWS = f"""
 # What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
 REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")
-_CAUSE = "The database isn't as it is after the same file on an empty database."
+_CAUSE = "The file made something else here than on an empty database."
 _SOLUTION = (
     "Find out why: IF NOT EXISTS keeps an existing object, even with another definition; or somebody changed the "
     "object by hand.\n"
