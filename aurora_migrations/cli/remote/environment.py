@@ -64,7 +64,7 @@ class Execution:
             raise errors.error_of(self)
         output = dict(self.output or {})
         if not {"status", "migration", "message"} <= output.keys():
-            raise errors.contract_broken(self.name, "its answer isn't one of this product's")
+            raise errors.contract_broken(self.name, "its answer has an unknown form")
         return output
 
 
