@@ -136,7 +136,7 @@ def with_login(read: Callable[[], Login], use: Callable[[Login], _Result], pause
 
 def _login_refused(error: AuthenticationFailed) -> AuthenticationFailed:
     return error.but(
-        cause="The secret's password isn't the database's, also after a fresh read; or pg_hba.conf refuses us.",
+        cause="The secret's password is wrong, also when read again; or pg_hba.conf doesn't allow this connection.",
         solution="Rotate the secret, or write the database's password into it; then run again.",
     )
 

@@ -54,12 +54,13 @@ def read_dump(path: Path) -> Dump:
     text, *_ = without_restrict(read_text(path))
     if rows := _DATA.search(text):
         line = position(text, rows.start())[0]
-        raise _unusable(path, f"has rows, first in line {line}", "A migration can't carry the data of COPY FROM stdin.")
+        what = f"contains rows, the first at line {line}"
+        raise _unusable(path, what, "A migration can't carry the data of COPY FROM stdin.")
     try:
         statements = parse(text)
     except NotSql as error:
         line = position(text, error.offset)[0]
-        raise _unusable(path, f"can't be read in line {line}: {error}", "It isn't as pg_dump writes it.") from error
+        raise _unusable(path, f"can't be read at line {line}: {error}", "It isn't what pg_dump writes.") from error
     kept, left_out = [], Counter[str]()
     for statement in statements:
         if why := _why_left_out(statement):
@@ -67,7 +68,7 @@ def read_dump(path: Path) -> Dump:
         else:
             kept.append(statement.text.strip().decode())
     if not kept:
-        raise _unusable(path, "makes nothing", "It has no statement but settings, owners and privileges.")
+        raise _unusable(path, "creates nothing", "It has only settings, owners and privileges.")
     return Dump("".join(f"{each}\n\n" for each in (_BODIES, *(f"{each};" for each in kept))), left_out)
 
 

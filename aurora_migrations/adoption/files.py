@@ -90,7 +90,7 @@ def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
         raise InvalidInput(
             f"{error.filename or folder} can't be written: {error.strerror}.",
             cause="The file is there already, its name is too long, or the folder may not be written to.",
-            solution="Look at what is there; nothing was overwritten, and nothing was written.",
+            solution="Check what is there; nothing was overwritten, and nothing was written.",
         ) from error
     return written
 

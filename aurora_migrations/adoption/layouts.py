@@ -61,7 +61,7 @@ def lay_out(folder: Path, tool: str) -> Layout:
         raise InvalidInput(
             f"{shown(folder)} has no migration that {tool} would run.",
             cause=f"{tool} looks for {how.looks_for}.",
-            solution="Name the folder in which the migrations themselves are, or another tool with --tool.",
+            solution="Name the folder that contains the migrations themselves, or another tool with --tool.",
         )
     versions = _versions([migration.version for migration in found], folder, how, found)
     migrations = [_imported(folder, how, each, version) for each, version in zip(found, versions, strict=True)]
@@ -106,7 +106,7 @@ def _versions(written: Sequence[str], folder: Path, how: Tool, found: Sequence[F
     """
     if without := [relative(folder, each.sources[0]) for each in found if not re.fullmatch("[0-9]+", each.version)]:
         raise InvalidInput(
-            f"The order can't be kept: {listed(without)}: no number is in the name.",
+            f"The order can't be kept, as a name has no number: {listed(without)}.",
             cause="The tool sorts by whole names; here numbers give the order.",
             solution="In a copy of the folder, put numbers before these names that keep the order, and import that.",
         )
@@ -115,7 +115,7 @@ def _versions(written: Sequence[str], folder: Path, how: Tool, found: Sequence[F
         first, second = (relative(folder, each.sources[0]) for each in same)
         raise InvalidInput(
             f"{first} and {second} have the same version.",
-            cause="The tool refuses two migrations of one version, so these are not of one history.",
+            cause="The tool refuses two migrations of one version, so these files belong to different histories.",
             solution="Name the folder of one history, such as that of one database.",
         )
     if _ascend(written) and not same:
@@ -125,7 +125,7 @@ def _versions(written: Sequence[str], folder: Path, how: Tool, found: Sequence[F
         written = [version.ljust(width, "0") for version in written]  # 20260527, 2026052712: as text sorts them
     if not _ascend(written):
         raise InvalidInput(
-            "The order can't be kept: it is neither that of the numbers nor that of their digits.",
+            "The order can't be kept: the tool sorts these files neither as numbers nor as text.",
             cause="Here numbers give the order of migrations.",
             solution="In a copy of the folder, rename the files so that their numbers ascend, and import the copy.",
         )

@@ -38,7 +38,7 @@ def recognize(folder: Path) -> str:
     raise InvalidInput(
         f"{shown(folder)} doesn't have the layout of a known tool.",
         cause="It contains no SQL." if not sql else f"It contains {listed([path.name for path in sql])}.",
-        solution=f"Name the folder in which the migrations themselves are, or say which tool runs them with --tool: "
+        solution=f"Name the folder that contains the migrations themselves, or say which tool runs them with --tool: "
         f"{', '.join(TOOLS)}.",
     )
 

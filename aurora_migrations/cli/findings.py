@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Literal
 
 from aurora_migrations.cli.output import Styled, columns_of, plural, show_styled
 from aurora_migrations.compiler.check import Checked
+from aurora_migrations.compiler.hazards import UNKNOWN_TABLE
 from aurora_migrations.compiler.parser import Statement, parse
 from aurora_migrations.compiler.remedies import remedy
 from aurora_migrations.engine.diagnostics.redaction import excerpt
@@ -22,6 +24,8 @@ Level = Literal["error", "warning"]
 _COLOURS = {"error": "bold red", "warning": "bold yellow"}
 _SHOWN = 10  # findings of one rule; more of them scroll the others away
 _EDGE = "blue"
+_REST = re.compile(r".*[^ ;]")  # of the line
+_NAME = re.compile(r'"(?:[^"]|"")+"|[\w$]+')
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def _of_hazard(level: Level, file: Checked, hazard: Hazard) -> Finding:
         hazard.file,
         hazard.line,
         hazard.column,
-        _underlined(shown),
+        _underlined(shown, _NAME if hazard.rule == UNKNOWN_TABLE else _REST),
         hazard.rule,
         hazard.help,
         sql,
@@ -82,11 +86,11 @@ def _parsed(text: bytes) -> Sequence[Statement]:
     return parse(text)
 
 
-def _underlined(shown: str) -> str:
-    """The excerpt with a mark under all that follows on the line, instead of only under its first character."""
+def _underlined(shown: str, words: re.Pattern[str] = _REST) -> str:
+    """The excerpt with a mark under these words, instead of only under their first character."""
     line, _, mark = shown.partition("\n")
-    end = len(line.rstrip(" ;"))
-    return f"{line}\n{mark}{'^' * (end - len(mark))}" if mark else shown
+    found = words.match(line, len(mark) - 1) if mark else None
+    return f"{line}\n{mark}{'^' * (found.end() - len(mark))}" if found else shown
 
 
 def show(findings: Sequence[Finding]) -> None:
@@ -113,7 +117,7 @@ def _lines(finding: Finding) -> Iterator[Styled]:
     edge = " " * len(number)
     yield Styled((f"{edge}--> ", _EDGE), (f"{finding.file}:{finding.line}:{finding.column}", ""))
     if finding.excerpt:
-        line, mark = finding.excerpt.split("\n")
+        line, mark = _fitted(finding.excerpt, (columns_of(sys.stdout) or sys.maxsize) - len(f"{number} | "))
         yield Styled((f"{edge} |", _EDGE))
         yield Styled((f"{number} | ", _EDGE), (line, ""))
         yield Styled((f"{edge} | ", _EDGE), (mark, colour))
@@ -131,6 +135,15 @@ def _lines(finding: Finding) -> Iterator[Styled]:
         else:  # it must stay one line to be copied
             yield Styled((f"{edge} = ", _EDGE), ("or accept it:", "bold"))
             yield Styled((f"{edge}       {accepted}", "dim"))
+
+
+def _fitted(shown: str, width: int) -> tuple[str, str]:
+    """The line and the mark of an excerpt, cut to a terminal's width: a mark that breaks points at nothing."""
+    line, mark = shown.split("\n")
+    start = len(mark) - len(mark.lstrip())
+    first = max(0, start - width // 2) if start > width // 2 and len(line) > width else 0
+    line, mark = line[first:], mark[first:]
+    return (f"{line[: width - 1]}…", mark[: width - 1]) if len(line) > width else (line, mark)
 
 
 def summary(files: Sequence[Checked], findings: Sequence[Finding]) -> Styled:

@@ -33,7 +33,7 @@ OWN_RULES: Mapping[str, str] = {
     SESSION_STATE: "If a later unit fails, the next run resumes there in a new session, without this state.",
     ENUM_VALUE: "PostgreSQL refuses an enum's new value in the transaction that adds it.",
     UNREAD: "PostgreSQL can read the statement but squawk can't, so it wasn't checked for hazards.",
-    UNKNOWN_TABLE: "No earlier file creates the table; its name may be misspelled.",
+    UNKNOWN_TABLE: "No earlier file creates the table: one creates a similar name, or nothing else could have made it.",
     DOWN_LEAVES: "After the migration and its down file, the schema isn't what it was before.",
     DOWN_FAILS: "The down file fails right after its migration.",
     ROWS: "The statement fails on tables that hold certain rows.",

@@ -8,30 +8,54 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from postgast import pg_query_pb2 as _pb
+
 from aurora_migrations.compiler.compile import Compiled
 from aurora_migrations.compiler.hazards import UNKNOWN_TABLE
 from aurora_migrations.compiler.locks.effects import Effect
+from aurora_migrations.compiler.locks.match import RELATIONS
+from aurora_migrations.compiler.locks.syntax_tree import Name, of_text, quoted
+from aurora_migrations.compiler.parser import Statement
 from aurora_migrations.engine.script import Hazard
 
-# Statements whose words may be names of what exists after them: also those that are in a function's or block's text.
+# Statements with names of what may exist after them: in the text of a function or block, or of another server's tables.
 _NAMING = frozenset(
+    ("DoStmt", "CreateFunctionStmt", "CallStmt", "CreateExtensionStmt", "ImportForeignSchemaStmt", "CreateSchemaStmt")
+)
+# Extensions without tables of their own, as most are. Any other one may create tables whose names no file has.
+_WITHOUT_TABLES = frozenset(
     (
-        *("CreateStmt", "CreateTableAsStmt", "CreateForeignTableStmt", "CreateSeqStmt", "IndexStmt", "ViewStmt"),
-        *("RenameStmt", "AlterObjectSchemaStmt", "DoStmt", "CreateFunctionStmt", "CallStmt", "CreateExtensionStmt"),
-        *("AlterTableStmt", "SelectStmt", "ImportForeignSchemaStmt"),
+        *("aws_commons", "aws_lambda", "aws_s3", "btree_gin", "btree_gist", "citext", "cube", "dblink"),
+        *(
+            "earthdistance",
+            "fuzzystrmatch",
+            "hstore",
+            "intarray",
+            "isn",
+            "lo",
+            "ltree",
+            "pg_stat_statements",
+            "pg_trgm",
+        ),
+        *("pgaudit", "pgcrypto", "plpgsql", "postgres_fdw", "tablefunc", "unaccent", "uuid-ossp", "vector"),
     )
 )
-_CREATING = _NAMING - {"AlterTableStmt", "SelectStmt", "IndexStmt"}
 _TABLE_OF: dict[str, Callable[[Any], Any]] = {
     "CreateStmt": lambda node: node.relation,
+    "CreateForeignTableStmt": lambda node: node.base_stmt.relation,
     "CreateTableAsStmt": lambda node: node.into.rel,
+    "CreateSeqStmt": lambda node: node.sequence,
+    "SelectStmt": lambda node: node.into_clause.rel,
     "ViewStmt": lambda node: node.view,
 }
-_WORD = re.compile(rb'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
+_WORD = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
+_MAKING = re.compile(rb"create|rename")  # in dynamic SQL
+_CALL = re.compile(rb"create\w*\s*\(")  # create_parent() of pg_partman, create_hypertable() of TimescaleDB
+_NUMBER = re.compile(r"\d+")
 _ALIKE = 0.8
 _ENOUGH = 3  # files whose tables were all known, before the folder is taken for the whole history
-_HELP = "Correct the name. If something else creates the table, allow this."
-_SYSTEM = ("pg_", "information_schema")
+_HELP = "Correct the name, or allow it if something else creates the table."
+_SYSTEM = ("pg_", "information_schema.")
 
 
 @dataclass(frozen=True)
@@ -39,71 +63,139 @@ class Names:
     """What a file says about tables, as far as `unknown_tables` needs it."""
 
     file: str
-    known: frozenset[str]  # from here on: whatever could be the name of a table
+    known: frozenset[str]  # from here on: whatever could be the name of a table or a schema
     created: tuple[str, ...]
-    used: tuple[tuple[str, int, int], ...]  # those that were there before, as first named, with line and column
+    used: tuple[Used, ...]  # those that were there before, as first named
+    is_open: bool  # whether it may create tables whose names it doesn't have
+
+
+@dataclass(frozen=True)
+class Used:
+    """A table that existed before the file that uses it, and where."""
+
+    schema: str  # empty where none is written
+    name: str
+    shown: str  # both, quoted where they must be
+    line: int
+    column: int
+    may_be_missing: bool  # IF EXISTS
 
 
 def names_of(file: Compiled) -> Names:
     """The names in a compiled file."""
     known, created = set[str](), list[str]()
     for statement in file.statements:
-        if statement.kind in _CREATING or (statement.kind == "SelectStmt" and b"into" in statement.text.lower()):
+        node, kind = statement.node, statement.kind
+        if kind in _NAMING or (kind == "VariableSetStmt" and node.name == "search_path"):
             known.update(_words(statement.text))
-        if statement.kind == "AlterTableStmt":  # a constraint's index has its name, and pg_dump attaches it by that
-            constraints = [getattr(each.alter_table_cmd, "def").constraint.conname for each in statement.node.cmds]
-            known.update(filter(None, constraints))
-        if statement.kind in _TABLE_OF:
-            created.append(_TABLE_OF[statement.kind](statement.node).relname)
-    return Names(file.script.file, frozenset(known), tuple(created), tuple(_used(file)))
+        elif kind == "RenameStmt" and _pb.ObjectType.Name(node.rename_type) in RELATIONS:
+            created.append(node.newname)
+        elif kind == "RenameStmt":  # a schema, perhaps
+            known.add(node.newname)
+        elif kind == "AlterObjectSchemaStmt":
+            known.add(node.newschema)
+        elif kind in _TABLE_OF and (relation := _TABLE_OF[kind](node)).relname:
+            created.append(relation.relname)
+            known.add(relation.schemaname)
+    is_open = any(_is_open(statement) for statement in file.statements)
+    return Names(file.script.file, frozenset(known), tuple(created), tuple(_used(file)), is_open)
 
 
 def unknown_tables(files: Iterable[Names]) -> dict[str, list[Hazard]]:
     """The uses of tables that neither an earlier file nor the file itself creates, by file.
 
-    A folder may begin with a database that has tables already. So a table without a similar name among the known ones
-    is reported only after a few files that use no unknown table.
+    A folder may begin with a database that has tables already, and an extension or dynamic SQL may create some. So a
+    table is reported if a known one has a similar name; any other one only after a few files that use no unknown table,
+    if nothing may have created it unseen. A schema that no file names is another's.
     """
-    known: set[str] = set()
+    known: set[str] = {"", "public"}
     created: set[str] = set()
     found: dict[str, list[Hazard]] = {}
-    complete = 0  # files in a row that use tables and know them all
+    complete, is_open = 0, False  # `complete`: files in a row that use tables and know them all
     for file in files:
         known |= file.known
+        known.update(file.created)
         created.update(file.created)
-        unknown = [(name, line, column) for name, line, column in file.used if _bare(name) not in known]
-        for name, line, column in unknown:
-            near = get_close_matches(_bare(name), created, n=1, cutoff=_ALIKE)
-            if near or complete >= _ENOUGH:
-                meant = f"; did you mean {near[0]}?" if near else "."
-                message = f"No earlier file creates {name}{meant}"
-                found.setdefault(file.file, []).append(Hazard(UNKNOWN_TABLE, file.file, line, column, message, _HELP))
+        is_open |= file.is_open
+        unknown = [used for used in file.used if used.name not in known and used.schema in known]
+        for used in unknown:
+            near = _similar(used.name, created)
+            if near or (complete >= _ENOUGH and not is_open and not used.may_be_missing):
+                meant = f"; did you mean {quoted(near)}?" if near else "."
+                message = f"No earlier file creates {used.shown}{meant}"
+                hazard = Hazard(UNKNOWN_TABLE, file.file, used.line, used.column, message, _HELP)
+                found.setdefault(file.file, []).append(hazard)
         complete = 0 if unknown else complete + bool(file.used)
-        known.update(_bare(name) for name, _, _ in unknown)  # once is enough
+        known.update(used.name for used in unknown)  # once is enough
     return found
 
 
-def _used(file: Compiled) -> Iterator[tuple[str, int, int]]:
+def _similar(name: str, created: Iterable[str]) -> str:
+    """The created table that was most likely meant. Another number or an added word isn't misspelled: partitions and
+    copies have them."""
+    pattern = _NUMBER.sub("0", name)
+    for near in get_close_matches(name, created, n=5, cutoff=_ALIKE):
+        is_longer = name.startswith(f"{near}_") or near.startswith(f"{name}_")
+        if not is_longer and _NUMBER.sub("0", near) != pattern:
+            return near
+    return ""
+
+
+def _is_open(statement: Statement) -> bool:
+    """Whether a statement may create tables whose names aren't in the files."""
+    if statement.kind == "CreateExtensionStmt":
+        return statement.node.extname not in _WITHOUT_TABLES
+    text = statement.text.lower()
+    if statement.kind in ("DoStmt", "CreateFunctionStmt"):
+        return b"execute" in text and bool(_MAKING.search(text, len("create")))
+    if statement.kind in ("SelectStmt", "CallStmt"):
+        return bool(_CALL.search(text))
+    return statement.kind == "ImportForeignSchemaStmt"
+
+
+def _used(file: Compiled) -> Iterator[Used]:
     """The tables that existed before the file, as its statements name them, each once."""
     seen: set[str] = set()
     before: Sequence[Effect] | None = None
-    for place, effects in zip(file.script.statements, file.effects, strict=False):
+    for place, statement, effects in zip(file.script.statements, file.statements, file.effects, strict=False):
         if effects is before:  # in a dump it is the same for every row
             continue
         before = effects
         for effect in effects:
-            if effect.table not in seen and not _bare(effect.table).startswith(_SYSTEM):
-                seen.add(effect.table)
-                yield effect.table, place.line, place.column
+            if effect.table in seen or effect.table.startswith(_SYSTEM) or not _names_tables(statement):
+                continue
+            seen.add(effect.table)
+            name = of_text(effect.table) or Name("", effect.table)
+            if name.name.endswith("_seq"):  # of a serial or identity column
+                continue
+            line, column = _place(statement, name.name, place.line, place.column)
+            yield Used(*name, effect.table, line, column, getattr(statement.node, "missing_ok", False))
+
+
+def _names_tables(statement: Statement) -> bool:
+    """Whether a statement names tables, not an index or a sequence alone: those often have generated names."""
+    node, kind = statement.node, statement.kind
+    if kind == "ReindexStmt":
+        return bool(node.kind != _pb.REINDEX_OBJECT_INDEX)
+    objects = (getattr(node, each, None) for each in ("objtype", "remove_type", "rename_type", "object_type"))
+    return kind != "AlterSeqStmt" and not any(each in (_pb.OBJECT_INDEX, _pb.OBJECT_SEQUENCE) for each in objects)
+
+
+def _place(statement: Statement, name: str, line: int, column: int) -> tuple[int, int]:
+    """Line and column of a name in a statement that begins at these."""
+    text = statement.text.decode(errors="replace")
+    start = next((found.start() for found in _WORD.finditer(text) if _word(found) == name), 0)
+    before = text[:start]
+    lines = before.count("\n")
+    return line + lines, len(before) - before.rfind("\n") if lines else column + start
 
 
 def _words(text: bytes) -> Iterator[str]:
-    for quoted, plain in _WORD.findall(text):
-        yield (quoted or plain.lower()).decode(errors="replace")
+    return map(_word, _WORD.finditer(text.decode(errors="replace")))
 
 
-def _bare(name: str) -> str:
-    """The name of a relation without its schema and its quotes."""
-    found = _WORD.findall(name.encode())
-    quoted, plain = found[-1] if found else (b"", name.encode())
-    return str((quoted or plain).decode(errors="replace"))
+def _word(found: re.Match[str]) -> str:
+    """An identifier as PostgreSQL reads it: only ASCII is folded, and 63 bytes are kept."""
+    quotes, plain = found.groups()
+    name = quotes.replace('""', '"').encode() if quotes else plain.encode().lower()
+    return name[:63].decode(errors="ignore")

@@ -216,7 +216,7 @@ class PackageChanged(MigratorError):
     family = "package"
     headline = "the files changed during the run"
     cause = "The folder was changed, or another version was deployed, during the run."
-    solution = "The new run uses the files as they are now."
+    solution = "Start a new run; it uses the files as they are now."
 
 
 class SecretNotFound(MigratorError):
@@ -249,7 +249,7 @@ class SecretMalformed(MigratorError):
     headline = "the database secret is incomplete"
     cause = "The secret belongs to another database or product, or was written by hand."
     solution = (
-        "Write it as Amazon RDS does: a JSON object with username and password, and optionally host, port and dbname."
+        "Write the secret as Amazon RDS does: JSON with username and password, and optionally host, port and dbname."
     )
 
 

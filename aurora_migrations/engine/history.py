@@ -273,7 +273,7 @@ def _version_of(version: str | None, table: str, name: str | None) -> int:
         raise changed_by_hand(
             f"{SCHEMA}.{table} has a row with the version {shown} (name {str(name)[:SHOWN]!r}), which isn't a "
             "migration's number.",
-            solution=f"Look at such rows: SELECT version, name FROM {SCHEMA}.{table} WHERE version::text !~ "
+            solution=f"Find such rows: SELECT version, name FROM {SCHEMA}.{table} WHERE version::text !~ "
             f"'^[0-9]{{1,{_DIGITS}}}$'; Give a row that belongs to a migration its version back, and delete one that "
             "doesn't.",
         )

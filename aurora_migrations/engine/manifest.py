@@ -34,7 +34,7 @@ from aurora_migrations.engine.script import (
 from aurora_migrations.engine.steps.layout import listed
 
 FORMAT = 5
-_UNWRITTEN = "The package was put together without one, or the folder is another one."
+_UNWRITTEN = "The package was built without one, or this is the wrong folder."
 _DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
 INDEX, DETAILS = "manifest.json", "manifest.details"
 _NAME = "aurora-migrations manifest"
@@ -69,7 +69,7 @@ class Manifest:
         there = {name for entry in entries for name in entry.hashes}
         if here != there or {migration.version for migration in found.migrations} != set(self._entries):
             names = ", ".join(sorted(here ^ there)[:_SHOWN])
-            raise _invalid(f"The manifest in {folder} is of other files: {names or 'their versions differ'}.")
+            raise _invalid(f"The manifest in {folder} doesn't match its files: {names or 'their versions differ'}.")
         # With the hashes that the manifest knows.
         migrations = (m.with_hashes(self._entries[m.version].hashes) for m in found.migrations)
         self.package = Package(folder, tuple(migrations))
@@ -158,7 +158,7 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]], repla
     for script in (script for by_action in scripts.values() for script in by_action.values()):
         if hashes[script.file] != script.sha256:
             what = f"{script.file} was changed while the manifest was being written."
-            raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
+            raise _invalid(what, script.file, "An editor or another build wrote to the folder at the same time.")
     # The index is a header line, then one line per migration. The checksum covers all but the header.
     body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
     rest = f'{body}\n], "replayed_on": {json.dumps(replayed_on)}}}\n'.encode()
@@ -171,7 +171,7 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]], repla
         raise InvalidInput(
             f"The manifest can't be written to {folder}: {error.strerror}.",
             cause="The folder may not be written to, or something else has that name.",
-            solution="Look at what is there, and write it again.",
+            solution="Check what is there, and write it again.",
         ) from error
     return package.digest
 
@@ -253,7 +253,7 @@ def _read_index(folder: Path) -> tuple[str, list[IndexEntry], int | None]:
             raise TypeError("a major version is a number")
         return str(index["digest"]), [_entry(entry) for entry in index["migrations"]], replayed_on
     except (KeyError, TypeError, ValueError) as error:
-        raise _invalid(f"{path} is damaged: an entry isn't as this version writes it.", cause=_DAMAGED) from error
+        raise _invalid(f"{path} is damaged: this version can't read one of its entries.", cause=_DAMAGED) from error
 
 
 def _entry(data: dict[str, Any]) -> IndexEntry:

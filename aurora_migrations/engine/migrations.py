@@ -138,7 +138,7 @@ def discover(folder: Path) -> Package:
         raise invalid_files(problems)
     if not mains:
         raise InvalidInput(
-            f"The folder {folder} holds no migration.",
+            f"The folder {folder} contains no migration.",
             cause="No file in it is named like 001_create_users.sql.",
             solution='Write the first one with `aurora-migrations new "description"`, or name the right folder.',
             next_command=NextCommand("new", ('"description"',)),

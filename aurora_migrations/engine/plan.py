@@ -302,7 +302,7 @@ def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[s
 
 def partly_missing(progress: Progress, instead: str | None = None) -> MigrationMissing:
     """The error of a partly applied file that isn't in the folder, or has another number there."""
-    begins = f", and {instead} begins with the same" if instead else ""
+    begins = f", and {instead} begins with the same units" if instead else ""
     return MigrationMissing(
         f"{progress.name} is partly applied ({count_units(progress)}), but not in this folder{begins}.",
         cause="The file was renumbered or removed after an attempt had failed halfway through it.",

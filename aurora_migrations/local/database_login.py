@@ -81,7 +81,7 @@ def read_login(url: str, variables: Mapping[str, str]) -> Login:
         raise InvalidInput(
             "The database URL names several hosts.",
             cause="The functions connect to one host and port; on AWS it is the cluster's writer endpoint.",
-            solution=f"Leave the one that takes writes. {_WRITE}.",
+            solution=f"Keep the one that accepts writes. {_WRITE}.",
         )
     if not user:
         cause = "The functions' secret must hold one."

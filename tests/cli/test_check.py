@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -114,11 +115,11 @@ def test_a_table_that_no_file_creates_is_a_warning_with_the_one_that_is_meant(ca
     assert answer.code == 0
     assert answer.out == (
         "warning[unknown-table]: No earlier file creates dry_run_logg; did you mean dry_run_log?\n"
-        " --> 002_b.sql:2:1\n"
+        " --> 002_b.sql:2:13\n"
         "  |\n"
         "2 | INSERT INTO dry_run_logg VALUES (1);\n"
-        "  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
-        "  = do: Correct the name. If something else creates the table, allow this.\n"
+        "  |             ^^^^^^^^^^^^\n"
+        "  = do: Correct the name, or allow it if something else creates the table.\n"
         "  = or accept it: -- migration: allow = unknown-table because REASON\n"
         "\n"
         "2 files checked: 0 errors, 1 hazard\n"
@@ -500,3 +501,20 @@ def test_digest_in_the_history_is_that_of_the_manifest(
     assert on("run").code == 0
     digest = call("check", "--write-manifest", "--output", "json").json["digest"]
     assert database.query("SELECT DISTINCT package FROM aurora_migrations.attempts") == [(digest,)]
+
+
+def test_the_mark_stays_under_its_word_in_a_narrow_terminal(
+    call: Call, here: Migrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.write("001_a.sql", "CREATE TABLE a (id int);\n")
+    here.write("002_b.sql", f"ALTER TABLE a DROP COLUMN {'x' * 50};\n")
+    here.write("003_c.sql", "CREATE TABLE dry_run_log (id int);\n")
+    here.write("004_d.sql", f"SELECT {'1, ' * 20}id FROM dry_run_logg WHERE id = 1;\n")
+    monkeypatch.setattr("aurora_migrations.cli.findings.columns_of", lambda _: 40)
+    lines = call("check").out.splitlines()
+    shown = [(line, mark) for line, mark in pairwise(lines) if mark.startswith("  | ") and "^" in mark]
+    assert [line[mark.index("^") : mark.rindex("^") + 1] for line, mark in shown] == [
+        "DROP COLUMN xxxxxxxxx",
+        "dry_run_logg",
+    ]
+    assert max(len(each) for pair in shown for each in pair) == 40

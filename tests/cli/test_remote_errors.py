@@ -110,7 +110,7 @@ def test_stack_that_is_not_there_is_told_with_those_that_are(cloud: Cloud, call:
     assert answer.code == 1
     assert (
         "StackNotFound: There is no stack AuroraMigrationsRunnerStack-dev in account 123456789012, region eu-west-1. "
-        "There: prod, test." in answer.err
+        "Environments there: prod, test." in answer.err
     )
     told = call("run", "--env", "dev", "--region", "eu-central-1", "--output", "json").json
     assert (told["error"], told["environments"]) == ("StackNotFound", [])

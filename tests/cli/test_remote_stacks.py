@@ -69,4 +69,4 @@ def test_unknown_environment_is_told_with_those_of_every_database(cloud: Cloud, 
     cloud.deploy_several("prod", {name: answers(name) for name in ("shop", "billing")})
     told = call("list", "--env", "prod-shops")
     assert told.code == 1
-    assert "There: prod-billing, prod-shop." in told.err
+    assert "Environments there: prod-billing, prod-shop." in told.err

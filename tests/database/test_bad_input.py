@@ -170,7 +170,7 @@ def test_wrong_down_file_stops_a_rollback_before_it_begins(database: Database, t
 
 
 def test_folder_without_a_migration(database: Database, migrations: Migrations) -> None:
-    assert "holds no migration" in refusal(InvalidInput, database, migrations).message
+    assert "contains no migration" in refusal(InvalidInput, database, migrations).message
 
 
 def test_folder_that_is_missing(database: Database, migrations: Migrations) -> None:

@@ -98,10 +98,13 @@ def test_a_dump_becomes_a_baseline_of_the_database_it_was_made_of(
 
 
 UNUSABLE = {
-    "rows": (b"CREATE TABLE a (id int);\nCOPY public.a (id) FROM stdin;\n1\n\\.\n", "has rows, first in line 2."),
+    "rows": (
+        b"CREATE TABLE a (id int);\nCOPY public.a (id) FROM stdin;\n1\n\\.\n",
+        "contains rows, the first at line 2.",
+    ),
     "own format": (b"PGDMP\x01\x0f", "isn't text."),
-    "nothing": (b"SET lock_timeout = 0;\nREVOKE ALL ON SCHEMA public FROM x;\n", "makes nothing."),
-    "no SQL": (b"SELECT 1;\n\\connect shop\n", "can't be read in line 2: "),
+    "nothing": (b"SET lock_timeout = 0;\nREVOKE ALL ON SCHEMA public FROM x;\n", "creates nothing."),
+    "no SQL": (b"SELECT 1;\n\\connect shop\n", "can't be read at line 2: "),
 }
 
 

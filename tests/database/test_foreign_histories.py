@@ -102,7 +102,7 @@ def test_what_a_tool_has_applied_is_not_run_again(foreign: Foreign, database: Da
     with pytest.raises(InvalidInput) as caught:
         apply(database, migrations)
     assert caught.value.message.startswith(f"{foreign.tool} has applied {foreign.shown(1)}")
-    assert caught.value.message.endswith(f"here, which is {foreign.file(1)}: it would run again.")
+    assert caught.value.message.endswith(f", which is {foreign.file(1)} here: it would run again.")
 
 
 def test_other_migrations_than_the_tools_are_run(database: Database, migrations: Migrations) -> None:

@@ -214,7 +214,7 @@ def test_manifest_of_other_files_is_refused(database, three, change: str) -> Non
         (three.dir / "003_c.sql").unlink()
     else:
         (three.dir / "003_c.sql").rename(three.dir / "003_d.sql")
-    assert "of other files" in refused(database, three, InvalidManifest).message
+    assert "doesn't match its files" in refused(database, three, InvalidManifest).message
     assert untouched(database)
 
 

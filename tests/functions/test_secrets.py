@@ -218,7 +218,7 @@ def test_password_that_was_rotated_meanwhile_is_read_once_more(ready) -> None:
 def test_password_that_stays_wrong_is_tried_once_and_refused(ready, capsys) -> None:
     ready.aws = Secrets(json.dumps({"username": "postgres", "password": CANARY}))
     told = ready.refused("apply", AuthenticationFailed)
-    assert "fresh read" in told["cause"]
+    assert "when read again" in told["cause"]
     assert len(ready.aws.asked) == 2
     out = capsys.readouterr().out
     assert CANARY not in out + json.dumps(told)

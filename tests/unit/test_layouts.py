@@ -249,7 +249,7 @@ def test_what_a_person_should_know_is_noted(tmp_path, tool, texts, note):
 
 WRONG = [
     ("diesel", CASES["prisma"][0], "has no migration that diesel would run"),
-    ("sql-migrate", {"1.sql": "-- +migrate Up\n", "a.sql": "-- +migrate Up\n"}, "a.sql: no number is in the name"),
+    ("sql-migrate", {"1.sql": "-- +migrate Up\n", "a.sql": "-- +migrate Up\n"}, "as a name has no number: a.sql"),
     ("flyway", {"pg/V1__a.sql": "", "ora/V1.0__a.sql": ""}, "have the same version"),
     ("goose", {"1_a.sql": "-- +goose Up", "01_b.sql": "-- +goose Up"}, "01_b.sql and 1_a.sql have the same version"),
 ]

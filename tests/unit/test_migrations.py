@@ -179,7 +179,7 @@ def test_one_problem_is_told_in_one_line() -> None:
 
 def test_folder_without_a_migration_is_an_error(migrations: Migrations) -> None:
     migrations.write("README.md", "nothing here yet")
-    with pytest.raises(InvalidInput, match="holds no migration") as caught:
+    with pytest.raises(InvalidInput, match="contains no migration") as caught:
         discover(migrations.dir)
     assert str(migrations.dir) in caught.value.message
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from typing import TextIO
@@ -41,6 +42,15 @@ class Terminal:
     def close(self) -> None:
         self.stream.close()
         os.close(self.outside)
+
+
+def read(columns: TextIO) -> str:
+    """All that a terminal was given: one call may return only a part of it."""
+    columns.flush()
+    found = b""
+    while select.select([OUTSIDE[columns]], [], [], 0.2)[0]:
+        found += os.read(OUTSIDE[columns], 65_536)
+    return found.decode().replace("\r", "")
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +124,7 @@ def test_terminal_without_colours_breaks_between_words_only_what_may_be_broken(
         patched.setattr("sys.stdout", columns)
         show_styled(Styled((TEXT, "bold"), wrap=True), Styled((TEXT, "bold")))
     columns.flush()
-    shown = os.read(OUTSIDE[columns], 65_536).decode().replace("\r", "")
+    shown = read(columns)
     assert shown.endswith(f"\n{TEXT}\n")
     assert widest(shown.removesuffix(f"{TEXT}\n")) <= 80
     assert "\x1b" not in shown
@@ -130,7 +140,7 @@ def test_option_that_accepts_a_hazard_can_be_copied_as_one_line(
         for rule in ("short", "require-concurrent-index-creation"):
             findings.show([findings.Finding("warning", "It waits.", "018_a.sql", 1, 1, "", rule)])
     columns.flush()
-    shown = os.read(OUTSIDE[columns], 65_536).decode().replace("\r", "")
+    shown = read(columns)
     assert "  = or accept it: -- migration: allow = short because REASON\n" in shown
     option = "-- migration: allow = require-concurrent-index-creation because REASON"
     assert f"  = or accept it:\n        {option}\n" in shown

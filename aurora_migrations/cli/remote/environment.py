@@ -65,7 +65,7 @@ class Execution:
             raise errors.error_of(self)
         output = dict(self.output or {})
         if not {"status", "migration", "message"} <= output.keys():
-            raise errors.contract_broken(self.name, "its answer isn't one of this product's")
+            raise errors.contract_broken(self.name, "its answer has an unknown form")
         return output
 
 
@@ -137,7 +137,7 @@ class Environment:
                     stack, _, prefix = tag.partition("/")
                     return self._describe(stack), prefix
                 others = self._others()
-                there = f"There: {', '.join(others[:_NAMED])}." if others else "There are no environments."
+                there = f"Environments there: {', '.join(others[:_NAMED])}." if others else "No environment is there."
                 missing = f"There is no stack {usual} in account {self.identity[0]}, region {self.region}. {there}"
                 solution = f"{errors.StackNotFound.solution} {_DENIED}" if denied else None
                 raise errors.StackNotFound(missing, solution=solution, environments=others) from error
@@ -176,8 +176,8 @@ class Environment:
             )
         status, cause, solution = self.described["StackStatus"], None, None
         if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            cause = "Something else made the stack, or another version of the product did."
-            solution = "See whether it is the right account and region; deploy the environment with this version."
+            cause = "Another program or another version of aurora-migrations created the stack."
+            solution = "Check account and region, then deploy the environment with this version."
         message = f"The stack {self.stack} is {status} and has no state machine."
         raise errors.StackNotReady(message, cause=cause, solution=solution, stack_status=status)
 

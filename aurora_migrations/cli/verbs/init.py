@@ -126,7 +126,7 @@ def _write(values: Mapping[str, str]) -> tuple[list[str], list[str]]:
             raise InvalidInput(
                 f"{name} can't be written: {error.strerror}.",
                 cause="The folder may not be written to, or something else has the file's or a folder's name.",
-                solution="Look at what is there, and call init again: it overwrites nothing.",
+                solution="Check what is there, and call init again: it overwrites nothing.",
                 state=f"Written before: {', '.join(written) or 'nothing'}.",
             ) from error
         written.append(name)

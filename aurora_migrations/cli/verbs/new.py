@@ -173,7 +173,7 @@ def _draft_of_dump(arguments: argparse.Namespace, given: Mapping[str, Any], role
     if others:
         raise InvalidInput(
             f"{', '.join(others)} can't be combined with --from-dump.",
-            cause="A dump is a migration's whole text.",
+            cause="The dump becomes the whole migration.",
             solution=f"Leave {', '.join(others)} out.",
         )
     from aurora_migrations.adoption.dump import read_dump  # only this needs the grammar
@@ -254,7 +254,7 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
     if wrong := [f"--{each}" for each in given if each not in template.takes]:
         raise InvalidInput(
             f"The template {name} doesn't take {', '.join(wrong)}.",
-            cause="It has no use for it.",
+            cause="This template doesn't use it.",
             solution=f"It takes {template.options.replace(' ', ', ')}; each may be left out.",
         )
     count = given.get("batches", _BATCHES)
@@ -262,7 +262,7 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
         raise InvalidInput(
             f"--batches must be from 1 to {_MOST_BATCHES}, not {count}.",
             cause="Each batch is a statement in the file.",
-            solution="Choose as many as make each batch take a few seconds.",
+            solution="Choose enough for a batch to take only a few seconds.",
         )
     partitions = given.get("partition", [] if given.get("partitioned") else None)
     fields = _fields({option: value for option, value in given.items() if option not in _SHAPES})

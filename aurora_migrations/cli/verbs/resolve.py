@@ -107,8 +107,8 @@ def _confirm(what: str, arguments: argparse.Namespace) -> None:
     if not sys.stdin.isatty():
         raise InvalidInput(
             f"`{arguments.verb}` needs a confirmation. {what}",
-            cause="There is no terminal to ask at, and the command doesn't confirm it.",
-            solution="Add it, as the next command does.",
+            cause="Standard input isn't a terminal.",
+            solution="Confirm it as the next command does.",
             next_command=again,
         )
     note(what, f"Type {word} to continue: ", end="")

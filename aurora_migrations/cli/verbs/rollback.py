@@ -89,7 +89,7 @@ def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
                 f"What a rollback down to {shown} would undo can't be shown here.",
                 cause=f"An execution's answer is limited in size: the oldest {omitted} migrations aren't in it, and "
                 f"{shown} may be one of them.",
-                solution=f"Look in the folder for the down files from the newest down to {shown}. To run them all, add "
+                solution=f"Check the folder for the down files from the newest down to {shown}. To run them all, add "
                 f"--confirm {newest}, the number of the newest applied migration; `aurora-migrations status` shows it.",
                 next_command=NextCommand("status"),
             )
@@ -112,7 +112,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
     if not sys.stdin.isatty():
         raise InvalidInput(
             f"Rolling back needs a confirmation; it would run: {', '.join(files)}.",
-            cause="Standard input is no terminal to ask at, and --confirm wasn't given.",
+            cause="Standard input isn't a terminal, and --confirm wasn't given.",
             solution=f"Add --confirm {newest}, the number of the newest applied migration.",
             next_command=NextCommand("rollback", (arguments.target, "--confirm", newest)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from aurora_migrations.cli.output import (
     Styled,
     bar,
     note,
+    paragraph,
     plural,
     print_error,
     print_json,
@@ -101,7 +103,8 @@ def main(argv: Sequence[str]) -> int:
         print_done(data)
     print_warnings(warnings)
     print_summary(data, arguments.verbose)
-    note(uncompared, end="")
+    if uncompared:
+        note(paragraph("", uncompared, sys.stderr))
     show(saved, end="")
     return 0
 
@@ -112,7 +115,7 @@ def _not_replayed(source: Source, result: RunResult) -> str:
     names = [each.name for each in getattr(source, "unknown", ()) if each.label in applied]
     if not names:
         return ""
-    return f"What {listed(names, 3)} did wasn't compared with a replay: `aurora-migrations check` replays it first.\n"
+    return f"What {listed(names, 3)} did wasn't compared with a replay: `aurora-migrations check` replays it first."
 
 
 def is_begun(error: MigratorError, progress: Progress, arguments: argparse.Namespace) -> bool:

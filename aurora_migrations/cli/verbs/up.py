@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_migrations import project
 from aurora_migrations.cli import options
 from aurora_migrations.cli.keyboard import pressed
-from aurora_migrations.cli.output import Styled, columns_of, note, show, show_styled
+from aurora_migrations.cli.output import Styled, columns_of, note, paragraph, show, show_styled
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.options import format_duration
@@ -142,7 +142,7 @@ def _watch(
             try:
                 does()
             except Exception as problem:  # whatever is wrong with the files, the cloud stays
-                show(f"{type(problem).__name__}: {problem}")
+                show(paragraph("", f"{type(problem).__name__}: {problem}", sys.stdout))
         while not news.empty():
             if line := status_line(news.get_nowait()):
                 show_styled(line)

@@ -221,7 +221,7 @@ def _read_history(session: Session, wanted: Wanted) -> ForeignHistory:
     history = histories.read(session, found)
     if not history.rows:
         raise InvalidInput(
-            f"{history.tool.name} has applied nothing here: {history.source} has no such row.",
+            f"{history.tool.name} has applied nothing here: {history.source} has no row of an applied migration.",
             cause="It is another database, or everything was undone.",
             solution="Check that it is the right database; an empty one needs no adoption.",
             next_command=NextCommand("status"),

@@ -66,9 +66,9 @@ def check_not_applied_by_others(session: Session, state: State, package: Package
         if same:
             row = same[-1]
             raise InvalidInput(
-                f"{history.tool.name} has applied {row.key} here, which is {files[row.key].name}: it would run again.",
+                f"{history.tool.name} has applied {row.key}, which is {files[row.key].name} here: it would run again.",
                 cause=f"The database has {history.tool.name}'s history ({history.source}), which wasn't adopted.",
-                solution="Adopt it: that records what is applied, after a proof, and runs nothing. If these are other "
-                "migrations, give them other numbers.",
+                solution="Adopt it: that compares the schema, records what is applied and runs nothing. If these are "
+                "other migrations, give them other numbers.",
                 next_command=NextCommand("adopt"),
             )

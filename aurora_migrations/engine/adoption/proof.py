@@ -144,7 +144,7 @@ def check_accepted(differences: Sequence[Difference], accepted: Sequence[str], v
     if needless:
         raise InvalidInput(
             f"Accepted, but not different: {', '.join(name[:100] for name in needless[:_SHOWN])}.",
-            cause="The name is misspelled, or this has become as the files make it.",
+            cause="The name is misspelled, or the database now matches the files there.",
             solution="Accept only names that are listed: a table, a view or a function with its schema, or a file."
             if names
             else "Nothing differs: accept nothing.",

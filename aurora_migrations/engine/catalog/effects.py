@@ -44,7 +44,7 @@ REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")
 # A plan is kept that was made when the catalogue was small, and a run can make it large.
 _BY_INDEX = Command("SELECT pg_catalog.set_config('enable_seqscan', 'off', true)", keep=True)
-_CAUSE = "The database isn't as it is after the same file on an empty database."
+_CAUSE = "The file made something else here than on an empty database."
 _SOLUTION = (
     "Find out why: IF NOT EXISTS keeps an existing object, even with another definition; or somebody changed the "
     "object by hand.\n"

@@ -384,7 +384,7 @@ def with_unit_state(job: Job, number: int, error: MigratorError) -> MigratorErro
     gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
     behind = "It resumed after the units already applied, in a new session; what those units set in theirs is gone"
     cause = f"{error.cause} {behind}: {', '.join(gone)}." if gone else None
-    # Nothing of a statement in doubt is started again before somebody has resolved it: its own state says so.
+    # Until a statement in doubt is resolved, no run continues; its error says so.
     return error.but(state=None if isinstance(error, InDoubt) else partial_state(job, number), cause=cause)
 
 

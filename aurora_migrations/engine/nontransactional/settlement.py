@@ -235,7 +235,7 @@ def _is_index_there(session: Session, job: Job, statement: NontransactionalState
         raise _not_ours(
             job,
             found,
-            "The index is invalid, and none of our runs has begun it: a build by hand or by another tool failed.",
+            "The index is invalid, and aurora-migrations didn't begin it: a build by hand or by another tool failed.",
             f"Drop it and run again: DROP INDEX CONCURRENTLY {found.name};",
         )
     if not found.is_valid and intent and _may_be_ours(session, intent, found.oid):

@@ -274,7 +274,7 @@ def named_error(error: psycopg.Error) -> MigratorError:
         return ConnectionLost(f"The connection to the database was lost: {found.message}.", sqlstate=found.sqlstate)
     if found.sqlstate == "42501":
         return InsufficientPrivilege(
-            f"The database role may not do what the runner needs: {found.message}.",
+            f"The database role lacks a privilege: {found.message}.",
             solution="To read, the role needs these, granted by the schema's owner: GRANT USAGE ON SCHEMA "
             "aurora_migrations TO role; "
             "GRANT SELECT ON ALL TABLES IN SCHEMA aurora_migrations TO role; to run, it must own the schema.",

@@ -208,7 +208,7 @@ def _confirmed(newest: str, wanted: Wanted) -> str:
     if not sys.stdin.isatty():
         raise InvalidInput(
             f"`{wanted.verb}` needs a confirmation; it would record everything up to {newest} as applied.",
-            cause="Standard input is no terminal to ask at, and --confirm wasn't given.",
+            cause="Standard input isn't a terminal, and --confirm wasn't given.",
             solution=f"Add --confirm {newest}, the number of the newest migration to record.",
             next_command=again,
         )
