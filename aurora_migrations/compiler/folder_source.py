@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aurora_migrations.compiler.check import Checked
 
 _AT_ONCE = 100  # files whose syntax is in memory together
-_LARGE = 200  # files from which on it pays to share them
+_LARGE = 500  # files from which on it pays to share them
 
 
 def source_of(folder: Path) -> Source:
