@@ -90,7 +90,7 @@ def check(package: Package, defaults: Options | None = None) -> list[Checked]:
     if len(wanted) < _LARGE:
         found = list(_with_names(wanted, defaults))
     else:
-        found = _in_processes(wanted, lambda share: _without_trees(share, defaults))
+        found = in_processes(wanted, lambda share: _without_trees(share, defaults))
     unknown = unknown_tables(names for file, names in found if names and file.action == "apply")
     return [_with_unknown(file, unknown.get(file.file, ())) for file, _ in found]
 
@@ -210,7 +210,7 @@ _Item = TypeVar("_Item")
 _Done = TypeVar("_Done")
 
 
-def _in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> list[_Done]:
+def in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> list[_Done]:
     """What `work` returns for consecutive shares of the items, in their order: a share per processor, each but the
     first in a process of its own. Only on Linux, as elsewhere the system's libraries may not survive a fork. If a
     process dies, or raises an error, its share is done here, so that the error is raised here, too."""

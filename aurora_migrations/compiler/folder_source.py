@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aurora_migrations.compiler.check import Checked
 
 _AT_ONCE = 100  # files whose syntax is in memory together
+_LARGE = 500  # files from which on it pays to share them
 
 
 def source_of(folder: Path) -> Source:
@@ -95,8 +96,11 @@ class Compiler:
     def _compile(self, files: Sequence[tuple[Action, Migration]]) -> None:
         unknown = [file for file in files if (file[0], file[1].version) not in self._known]
         if unknown:
-            from aurora_migrations.compiler.check import check_files
+            from aurora_migrations.compiler.check import check_files, in_processes
 
-            for start in range(0, len(unknown), _AT_ONCE):
-                for checked in check_files(unknown[start : start + _AT_ONCE], self._defaults):
-                    self._known[checked.action, checked.migration.version] = checked.without_trees()
+            def check(share: Sequence[tuple[Action, Migration]]) -> list[Checked]:
+                parts = (share[start : start + _AT_ONCE] for start in range(0, len(share), _AT_ONCE))
+                return [file.without_trees() for part in parts for file in check_files(part, self._defaults)]
+
+            for checked in check(unknown) if len(unknown) < _LARGE else in_processes(unknown, check):
+                self._known[checked.action, checked.migration.version] = checked

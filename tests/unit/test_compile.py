@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora_migrations.compiler import compile as live
-from aurora_migrations.compiler import squawk
+from aurora_migrations.compiler import folder_source, squawk
 from aurora_migrations.compiler.check import check
 from aurora_migrations.compiler.compile import Compiled, compile_text
 from aurora_migrations.compiler.folder_source import Compiler
@@ -338,6 +339,22 @@ def test_file_with_problems_has_no_script(broken: Migrations):
     package = discover(broken.dir)
     with pytest.raises(InvalidFile, match=r"^3_c\.sql:2:1: a ROLLBACK would undo"):
         Compiler(package).script("apply", package.by_version[3])
+
+
+def test_many_files_are_compiled_in_several_processes_with_the_same_result(migrations, monkeypatch):
+    for number in range(1, 8):
+        text = "SELEC 1;" if number == 5 else f"CREATE TABLE t{number} ();\nDROP TABLE t{number - 1};"
+        migrations.write(f"{number}_a.sql", text)
+    package = discover(migrations.dir)
+    alone, shared = Compiler(package), Compiler(package)
+    problems = alone.problems("apply", package.migrations)
+    monkeypatch.setattr(folder_source, "_LARGE", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 3}, raising=False)
+    assert shared.problems("apply", package.migrations) == problems != []
+    for number in (1, 4, 7):
+        script = shared.script("apply", package.by_version[number])
+        assert script == alone.script("apply", package.by_version[number])
+        assert script.hazards
 
 
 def test_each_file_is_understood_once(migrations: Migrations, monkeypatch: pytest.MonkeyPatch):

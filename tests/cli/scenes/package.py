@@ -109,9 +109,9 @@ MANIFEST = [
 
 
 def _edited_while_running(stage: Stage) -> Answer:
-    """The first file runs long enough for the third to be edited; the second is read meanwhile."""
-    first = "CREATE TABLE users (id integer);\nSELECT pg_sleep(0.5);\n"
-    stage.write(f001_users=first, f003_items="CREATE TABLE items (id integer);\n")
+    """The first file runs long enough for the second to be edited, which is too large to be read before that."""
+    large = "CREATE TABLE orders (id integer);\n" + "-- large\n" * 10_000
+    stage.write(f001_users="CREATE TABLE users (id integer);\nSELECT pg_sleep(0.5);\n", f002_orders=large)
 
     def edit() -> None:
         backend(stage.database, "pg_sleep")

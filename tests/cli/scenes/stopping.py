@@ -67,7 +67,8 @@ def _in_a_statement(stage: Stage) -> Answer:
 
 
 def _at_commit(stage: Stage, text: str) -> Answer:
-    stage.ran().write(f003_c=text, f004_d="SELECT 1;\n")
+    # A large file doesn't begin with the COMMIT of the one before.
+    stage.ran().write(f003_c=text, f004_d="SELECT 1;\n" + "-- large\n" * 10_000)
     asleep = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
     return _press(stage, lambda: stage.database.query(asleep), "run")
 
