@@ -115,7 +115,7 @@ def _edited_while_running(stage: Stage) -> Answer:
 
     def edit() -> None:
         backend(stage.database, "pg_sleep")
-        stage.write(f003_items="CREATE TABLE items (id bigint);\n")
+        stage.write(f002_orders="CREATE TABLE orders (id bigint);\n")
 
     return stage.beside(edit, "run")
 
