@@ -372,8 +372,7 @@ _QUERIES = {
         "Shows what a run up to and including TARGET would do: for each file what it creates, changes and drops, its "
         "locks on existing tables, their sizes and current blockers, missing privileges, and its risky statements. "
         "With --rehearse, which an environment must allow (allowed_actions: rehearse), files also run and are rolled "
-        "back: they wait at most 100 ms for a lock, and end after 60 s, or 2 s after the first lock that blocks the "
-        "application.",
+        "back.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),
         _show_plan,
