@@ -25,7 +25,7 @@ from aurora_migrations.engine.catalog.effects import (
     prepares_nothing,
     writes_rows,
 )
-from aurora_migrations.engine.catalog.facts import facts_of, query
+from aurora_migrations.engine.catalog.facts import Facts, facts_of, query
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     held_too_long,
@@ -431,8 +431,10 @@ class RunningAttempt:
         return self._judge(self._execute([_DEFERRED, *limits, OURS, *reading], of_file=(0,))[-len(reading) :])
 
     def _judge(self, answers: Sequence[Sequence[Row]]) -> Effects:
+        def read_all() -> Facts:
+            return facts_of(self._execute([query()])[0])
+
         try:
-            read_all = lambda: facts_of(self._execute([query()])[0])  # noqa: E731
             return judge(self._job, answers, self._session.server, read_all)
         except MigratorError as error:
             raise with_expectations_state(self._job, error) from error
