@@ -35,17 +35,10 @@ def grammar_alone(folder: Path) -> Side:
     )
 
 
-def write_manifest(folder: Path) -> list[str]:
-    """The command that does so."""
-    return [
-        sys.executable,
-        "-m",
-        "aurora_migrations",
-        "check",
-        "--write-manifest",
-        "--migrations",
-        str(folder),
-    ]
+def write_manifest(folder: Path, *options: str) -> list[str]:
+    """The command that does so, with what the replay has shown."""
+    run = [sys.executable, "-m", "aurora_migrations", "check", "--write-manifest", "--migrations", str(folder)]
+    return [*run, *options]
 
 
 def psql(bench: Bench, script: Path) -> Side:
