@@ -216,7 +216,7 @@ class PackageChanged(MigratorError):
     family = "package"
     headline = "the files changed during the run"
     cause = "The folder was changed, or another version was deployed, during the run."
-    solution = "Start a new run; it uses the files as they are now."
+    solution = "Run again, with the files as they are now."
 
 
 class SecretNotFound(MigratorError):

@@ -173,8 +173,9 @@ class Request:
     listener: Listener = field(default_factory=Listener)
     # Called before each attempt with the limits of the file; returns what is left of them.
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
-    # Called before every file but the first; if it returns False, the run ends there, successfully.
-    may_begin: Callable[[], bool] = lambda: True
+    # Called before every file but the first, with the milliseconds that the file which is about to be committed has
+    # taken, or 0; if it returns False, the run ends there, successfully.
+    may_begin: Callable[[float], bool] = lambda _: True
     # Whether a file may begin with the COMMIT of the one before; then `may_begin` is called before that.
     begins_ahead: bool = True
     # Whether the run's time is up. A statement outside any transaction is then left to the server.

@@ -36,6 +36,7 @@ from aurora_migrations.engine.errors import (
     MigrationChanged,
     MigratorError,
     PackageChanged,
+    StatementTimeout,
 )
 from aurora_migrations.engine.history import NOTHING_UNDONE, read_done, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
@@ -224,7 +225,12 @@ class _Runner:
             self._has_waited = True
             self._listener.waiting(holder)
 
-        acquire_run_lock(self._session, self._request.wait, waiting, doing=self.doing)
+        try:
+            acquire_run_lock(self._session, self._request.wait, waiting, doing=self.doing)
+        except (Cancelled, StatementTimeout) as error:  # by whoever limits our time
+            if self._adopted and self._request.is_time_up():
+                raise LeftToServer(str(self._adopted)) from error
+            raise
         history_format.upgrade(self._session)
         history.close_interrupted(self._session)
 
@@ -285,7 +291,7 @@ class _Runner:
         for migration, following in zip(migrations, [*migrations[1:], None], strict=False):
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit
-            if done and not self._session.begun and not self._request.may_begin():
+            if done and not self._session.begun and not self._request.may_begin(0):
                 break
             try:
                 done.append(self.run_one(action, migration, following))
@@ -295,7 +301,7 @@ class _Runner:
 
     def run_one(self, action: Action, migration: Migration, following: Migration | None) -> FileDone:
         """Runs a migration's file to its end, and begins the following one with its COMMIT, if that is possible."""
-        begun = self._next if self._session.begun else None
+        begun, self._next = self._next if self._session.begun else None, None
         if self._session.wire.interrupted and not begun:
             raise interrupts.cancelled("between two files")
         self._listener.executing(action, migration)
@@ -306,7 +312,8 @@ class _Runner:
         if self._has_waited:
             intents.check_cancelled(self._session, job, 0)
         self._retry.begin_file(job.limits)
-        result = self.run_with_retries(job, partial(self.read_next, action, following))
+        read, begin = partial(self.read_next, action, following), partial(self.begin_next, started)
+        result = self.run_with_retries(job, read, begin)
         (self._applied.add if action == "apply" else self._applied.discard)(migration.version)
         duration_ms = (time.monotonic() - started) * 1_000
         checks, held, waits = tuple(result.checks), tuple(result.held), tuple(self._retry.waits)
@@ -315,23 +322,33 @@ class _Runner:
         self._listener.executed(action, migration, done)
         return done
 
-    def read_next(self, action: Action, migration: Migration | None) -> Job | None:
-        """The file after the one that is running, if it may begin in the round trip in which that one is committed: a
-        small one that nothing is known to be left of."""
+    def read_next(self, action: Action, migration: Migration | None) -> None:
+        """Reads the file after the one that is running, if it may begin in the round trip in which that one is
+        committed: a small one that nothing is known to be left of."""
         self._next, request = None, self._request
         if migration is None or not request.begins_ahead or (action, migration.version) in self._begun:
-            return None
+            return
         if self._has_waited:  # the file may have been cancelled meanwhile, which is found out before it begins
-            return None
+            return
         path = migration.path if action == "apply" else migration.down
         with contextlib.suppress(MigratorError, OSError):  # found again where the file's turn comes
-            if path and path.stat().st_size <= _SMALL and request.may_begin():
+            if path and path.stat().st_size <= _SMALL:
                 job = self._read_job(action, migration)
-                if not self._units_done(job):
-                    self._next = replace(job, limits=request.limits_now(job.limits))
+                self._next = None if self._units_done(job) else job
+
+    def begin_next(self, started: float) -> Job | None:
+        """The next file, where it begins with the COMMIT of the one that has run since `started`: with what is left of
+        its limits then."""
+        taken_ms = (time.monotonic() - started) * 1_000
+        if self._next is not None and self._request.may_begin(taken_ms):
+            self._next = replace(self._next, limits=self._request.limits_now(self._next.limits))
+        else:
+            self._next = None
         return self._next
 
-    def run_with_retries(self, job: Job, read_next: Callable[[], Job | None]) -> AttemptResult:
+    def run_with_retries(
+        self, job: Job, read_next: Callable[[], None], begin_next: Callable[[], Job | None]
+    ) -> AttemptResult:
         """Runs a file from its first unit that isn't committed yet; again, where the retry policy allows it."""
         wanted = job.limits
         while True:
@@ -339,8 +356,9 @@ class _Runner:
                 job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
             can_keep = self._session.wire.can_keep
             attempt_ms, on_running = self._retry.attempt_ms, self._listener.statement_running
+            following = read_next, begin_next
             try:
-                return RunningAttempt(self._session, job, self._observer, attempt_ms, on_running, read_next).run()
+                return RunningAttempt(self._session, job, self._observer, attempt_ms, on_running, *following).run()
             except CommitUnknown as unknown:
                 if self.resolve_unknown_commit(unknown, job):
                     return unknown.result

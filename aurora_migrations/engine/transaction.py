@@ -98,13 +98,14 @@ class RunningAttempt:
         observer: Observer,
         attempt_ms: int,
         on_running: Callable[[RunningStatement], None],
-        read_next: Callable[[], Job | None],
+        read_next: Callable[[], None],
+        begin_next: Callable[[], Job | None],
     ) -> None:
         self._session, self._job, self._observer = session, job, observer
         self._attempt_ms = attempt_ms  # how long each unit may queue for locks that block the application
         self._on_running = on_running  # called once for each message that the server has been running for a while
-        self._read_next = read_next  # reads the file after this one, if that may begin with this one's COMMIT
-        self._next: Job | None = None
+        self._read_next = read_next  # reads the file after this one
+        self._begin_next = begin_next  # returns that file, if it may begin with this one's COMMIT
         self._progress: Progress | None = None  # of a statement that may outlive the run
         self._id = 0  # in the history
         self._first = 0  # the id of the attempt that began with the file's first unit: this one, unless it resumes
@@ -195,7 +196,7 @@ class RunningAttempt:
     def _run_text(self, number: int, budget: Budget) -> None:
         session, job, tags = self._session, self._job, set[str]()
         # Reading the next file costs nothing while the server is busy.
-        meanwhile = self._look_ahead if job.is_last(number) else None
+        meanwhile = self._read_next if job.is_last(number) else None
         for message in job.messages(number):
             if message.alone:
                 budget.start()
@@ -213,9 +214,6 @@ class RunningAttempt:
                 **job.facts,
                 rolled_back=False,
             )
-
-    def _look_ahead(self) -> None:
-        self._next = self._read_next()
 
     def _send(self, message: Message, budget: Budget, meanwhile: Callable[[], None] | None) -> frozenset[str]:
         """Sends a message within the lock budget, and returns the command tags of its statements."""
@@ -469,7 +467,7 @@ class RunningAttempt:
             self._proved(answers, commands)
             result.effects = self._judge(answers[len(answers) - len(reading) - len(report) :][: len(reading)])
             commands, of_file = [], []
-        following = self._next
+        following = self._begin_next() if job.is_last(number) else None
         # The server reports what the file has written between two transactions only.
         begins = [*([SYNC] if report else []), *_beginning(session, following, True, self._id)] if following else []
         after = begins or _opening(job, number + 1)

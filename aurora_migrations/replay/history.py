@@ -341,7 +341,7 @@ class _Watcher(Listener):
     def close(self) -> None:
         self._session.close()
 
-    def may_begin(self) -> bool:
+    def may_begin(self, _: float) -> bool:
         """Whether the run may go on to the next file."""
         interrupts.raise_if_pressed("replaying the history")
         is_last = self.number == len(self._run.steps) - 1 and self._run.server.is_ours
@@ -436,7 +436,7 @@ def _job(action: Action, step: Step, read: bool = True) -> Job:
 
 
 def _request(url: str, scripts: _Scripts, listener: Listener) -> Request:
-    may_begin = listener.may_begin if isinstance(listener, _Watcher) else lambda: True
+    may_begin = listener.may_begin if isinstance(listener, _Watcher) else lambda _: True
     # The watcher decides after each file whether there is another one.
     return Request(
         url, scripts, _NAME, _NAME, limits=Limits(), listener=listener, may_begin=may_begin, begins_ahead=False

@@ -92,8 +92,8 @@ def test_environments_differ_as_their_settings_do(templates: dict[str, Template]
     for name, template in templates.items():
         function = template.one("Lambda::Function", FunctionName=Names(name).of("apply"))
         found[name] = function.properties["Environment"]["Variables"]
-    more = ["rollback", "resolve", "cancel", "adopt", "baseline"]
-    assert found["dev"]["ALLOWED_ACTIONS"].split(",")[-5:] == more
+    more = ["rollback", "resolve", "cancel", "adopt", "baseline", "rehearse"]
+    assert found["dev"]["ALLOWED_ACTIONS"].split(",")[-6:] == more
     assert not {*more} & {*found["prod"]["ALLOWED_ACTIONS"].split(",")}
     assert (found["dev"]["HAZARDS"], found["prod"]["HAZARDS"]) == ("warn", "refuse")
     assert found["prod"]["DATABASE_HOST"] == "<import shop-prod-database-host>"

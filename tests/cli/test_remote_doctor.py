@@ -79,7 +79,7 @@ def test_missing_stack_ends_the_examination(cloud: Cloud, call: Call) -> None:
     answer = call("doctor", "--env", "dev")
     assert answer.code == 1
     assert [line[:6].strip() for line in lines(answer, "login") + lines(answer, "stack")] == ["ok", "FAILED"]
-    assert "There are no environments" in answer.out
+    assert "StackNotFound: There is no " in answer.out
 
 
 def test_what_is_missing_is_told_each_with_what_to_do(cloud: Cloud, call: Call) -> None:

@@ -282,6 +282,6 @@ def test_command_line_rolls_back(database, migrations) -> None:
 
 def test_first_file_begins_however_little_time_is_left_and_no_other(work) -> None:
     steps = work.write(3)
-    result = work.run(may_begin=lambda: False)
+    result = work.run(may_begin=lambda _: False)
     assert labels(result) == work.done == steps[:1]
     assert result.remaining == 2

@@ -82,7 +82,7 @@ def _end_in_time() -> None:
 
     def in_time(*args: Any, **options: Any) -> Request:
         made = make_request(*args, **options)
-        return replace(made, is_time_up=over.is_set, may_begin=lambda: not over.is_set())
+        return replace(made, is_time_up=over.is_set, may_begin=lambda _: not over.is_set())
 
     run.make_request = rollback.make_request = in_time
 

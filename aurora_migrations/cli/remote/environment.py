@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import boto3
@@ -327,6 +328,15 @@ def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
         yield Environment(ENVIRONMENT, session, access.endpoint, lasting=not ours)
 
 
+def _extra_missing(package: str) -> errors.LocalCloudFailed:
+    return errors.LocalCloudFailed(
+        f"The local cloud needs the package {package}, which isn't installed here.",
+        cause="The local cloud needs more packages than the command itself.",
+        solution="Install them in the same virtual environment. In a clone, `python -m tasks setup` does that.",
+        next_command=NextCommand("install", ('"aurora-migrations[local]"',), program="pip"),
+    )
+
+
 @contextlib.contextmanager
 def local_errors() -> Iterator[None]:
     """Raises what can go wrong in starting the local cloud as an error of ours."""
@@ -335,13 +345,10 @@ def local_errors() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise errors.LocalCloudFailed(
-            f"The local cloud needs the package {error.name}, which isn't installed here.",
-            cause="The local cloud needs more packages than the command itself.",
-            solution="Install them in the same virtual environment. In a clone, `python -m tasks setup` does that.",
-            next_command=NextCommand("install", ('"aurora-migrations[local]"',), program="pip"),
-        ) from error
+        raise _extra_missing(str(error.name)) from error
     except (ServerError, PackagingError) as error:
+        if find_spec("moto") is None:  # first of all: what failed may need the same packages
+            raise _extra_missing("moto") from error
         what = error.failed if isinstance(error, ServerError) else str(error)
         solution = f"{error.solution[:1].upper()}{error.solution[1:]}" if isinstance(error, ServerError) else None
         raise errors.LocalCloudFailed(what, solution=solution) from error

@@ -48,9 +48,11 @@ def without_limits(session: Session, limits: Mapping[str, str] = _LIMITS) -> Ite
     ((values,),) = session.execute(Command(f"SELECT {names}"))
     known = [(name, value) for name, value in zip(limits, values, strict=True) if value is not None]
     _set(session, [(name, limits[name]) for name, _ in known])
+    session.outlives = True
     try:
         yield
     finally:
+        session.outlives = False
         if session.is_idle:  # not where the connection is lost, or the statement is left to the server
             with suppress(ConnectionLost):  # the statement is done, whatever becomes of its session
                 _set(session, known)

@@ -148,6 +148,7 @@ class Session:
         self.wire = Wire(open_connection(url, application_name(execution, role)))
         self._settings_after_reset: tuple[Command, ...] = ()
         self.records: tuple[int, int] | None = None  # `history.Records`, as our last commit left them
+        self.outlives = False  # whether a statement is running that may outlive the run
         self.begun: list[list[Row]] | None = None  # the answers to the next file's beginning, if that was sent with it
         try:
             self.server = self._read_server()

@@ -79,10 +79,10 @@ class Deadline:
         """Records how long a file took."""
         self._longest = max(self._longest, duration_ms)
 
-    def allows_another_file(self) -> bool:
+    def allows_another_file(self, running_ms: float = 0) -> bool:
         """Whether the next file, whose duration is unknown, has a fair chance in the time left: a quarter of the call's
-        time, and twice what the longest file has taken so far."""
-        return self._left >= max(self._fair, 2 * self._longest)
+        time, and twice what the longest file has taken so far, with the one that is still running."""
+        return self._left >= max(self._fair, 2 * self._longest, 2 * running_ms)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def out_of_time(error: MigratorError, step: str, cause: str = "", solution: str 
 
 
 class Guard:
-    """Cancels a session's statements when the time is up: a file of many short statements has no limit as a whole."""
+    """Cancels a session's statements when the time is up: a file of many short statements has no limit as a whole. Not
+    one that may outlive the call: whoever watches that leaves it to the server."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -146,9 +147,11 @@ class Guard:
         def cancel() -> None:
             seconds = first
             while not over.wait(seconds):
+                seconds = _AGAIN
+                if session.outlives:
+                    continue
                 with contextlib.suppress(psycopg.Error):
                     session.wire.connection.cancel_safe(timeout=_AGAIN)
-                seconds = _AGAIN
 
         threading.Thread(target=cancel, daemon=True).start()
 
