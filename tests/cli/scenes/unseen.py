@@ -15,7 +15,7 @@ _WRONG_INPUT = "as every other wrong input; each text is shown by tests/function
 _REHEARSED = "no error that ends a command: what became of a file, in its table; see tests/database/test_rehearsal.py"
 _BETWEEN_CALLS = "a limit that passes between two calls; shown by tests/functions/test_resolve_and_cancel.py"
 UNSEEN = {
-    "cli/remote/environment.py local_errors _extra_missing 2": "where the extra isn't installed: tests/wheel/test_wheel.py",
+    "cli/remote/environment.py local_errors _extra_missing 2": "without the extra: see tests/wheel/test_wheel.py",
     "engine/preview/rehearsal.py _perform_one cancelled": "Ctrl-C; the message is that of any Ctrl-C",
     "engine/preview/rehearsal.py _run cancelled": "Ctrl-C; the message is that of any Ctrl-C",
     "engine/preview/rehearsal.py _run file_error": _REHEARSED,
