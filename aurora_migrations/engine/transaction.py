@@ -442,7 +442,7 @@ class RunningAttempt:
         session, job = self._session, self._job
         if not self._has_expectations:
             return []
-        limits = _limits(job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
+        limits = _time_limits(job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
         self._execute([_DEFERRED, *self._reset(), limits], of_file=(0,))
         rows, queries = job.script.options.rows, job.script.expectations
         try:
@@ -513,7 +513,7 @@ class RunningAttempt:
     def _limits(self, budget: Budget) -> list[Command]:
         """How long the next statements of ours may wait and take, in the transaction."""
         lock_timeout = budget.remaining_ms() if budget.is_running else self._job.limits.lock_timeout
-        return [_limits(lock_timeout, budget.cap_timeout(self._job.limits.statement_timeout))]
+        return [_time_limits(lock_timeout, budget.cap_timeout(self._job.limits.statement_timeout))]
 
     def _record(self, number: int, limits: Sequence[Command] = ()) -> list[Command]:
         job, attempt, first = self._job, self._id, self._first
@@ -545,7 +545,7 @@ def _records_in(rows: Sequence[Row]) -> Records:
     return Records(int(str(number)), int(str(hashes)))
 
 
-def _limits(lock_timeout: int, statement_timeout: int) -> Command:
+def _time_limits(lock_timeout: int, statement_timeout: int) -> Command:
     return Command(_SET_LIMITS, [lock_timeout, statement_timeout], keep=True)
 
 

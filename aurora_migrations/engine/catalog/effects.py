@@ -64,6 +64,10 @@ class Rows:
     updated: int
     deleted: int
 
+    def __sub__(self, before: Rows) -> Rows:
+        written = self.inserted - before.inserted, self.updated - before.updated, self.deleted - before.deleted
+        return Rows(self.table, *written)
+
     def __str__(self) -> str:
         counts = {"inserted": self.inserted, "updated": self.updated, "deleted": self.deleted}
         return f"{self.table}: {', '.join(f'{count} {verb}' for verb, count in counts.items() if count)}"

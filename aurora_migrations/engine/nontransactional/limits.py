@@ -51,8 +51,12 @@ def without_limits(session: Session, limits: Mapping[str, str] = _LIMITS) -> Ite
     session.outlives = True
     try:
         yield
-    finally:
+    except BaseException as error:
+        session.outlives = isinstance(error, LeftToServer)  # which goes on with it: nobody may cancel it now
+        raise
+    else:
         session.outlives = False
+    finally:
         if session.is_idle:  # not where the connection is lost, or the statement is left to the server
             with suppress(ConnectionLost):  # the statement is done, whatever becomes of its session
                 _set(session, known)

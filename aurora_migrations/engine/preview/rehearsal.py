@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.catalog.effects import ROWS, sums
+from aurora_migrations.engine.catalog.effects import ROWS, Rows, sums
 from aurora_migrations.engine.diagnostics.file_errors import file_error
 from aurora_migrations.engine.errors import ConnectionLost, LockTimeout, MigratorError
 from aurora_migrations.engine.migrations import Migration, read_text
@@ -143,7 +143,7 @@ class _Stage:
         self._held: dict[str, int] = {}  # by relation, how strong a blocking lock is
         self._blocking_since: float | None = None
         self._sequences: set[str] = set()
-        self._written: dict[str, list[int]] = {}  # by table, all rows written until now
+        self._written: dict[str, Rows] = {}  # by table, all rows written until now
         self._was_cut = False
 
     def perform(self, jobs: Sequence[Job], partly_applied: Mapping[int, object]) -> Rehearsal:
@@ -257,16 +257,12 @@ class _Stage:
     def _read_rows(self) -> list[str]:
         """The rows that a file has written, by table."""
         found = self._session.execute(*self._session.reset_commands, OURS, ROWS)[-1]
-        totals = {rows.table: [rows.inserted, rows.updated, rows.deleted] for rows in sums(found)}
-        shown = []
-        for table, counts in totals.items():
-            new = [now - then for now, then in zip(counts, self._written.get(table, (0, 0, 0)), strict=True)]
-            verbs = [
-                f"{count} {verb}" for count, verb in zip(new, ("inserted", "updated", "deleted"), strict=True) if count
-            ]
-            shown += [f"{table}: {', '.join(verbs)}"] if verbs else []
-        self._written = totals
-        return shown
+        before, self._written = self._written, {rows.table: rows for rows in sums(found)}
+        return [
+            str(rows - before[table] if table in before else rows)
+            for table, rows in self._written.items()
+            if rows != before.get(table)
+        ]
 
 
 def _statements(script: Script) -> Iterator[int]:
