@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from aurora_migrations.engine import history, interrupts
 from aurora_migrations.engine.catalog.effects import (
@@ -126,7 +127,8 @@ class RunningAttempt:
         session.wire.keeps = session.wire.can_keep and prepares_nothing(job)
         self._begin()
         for number in job.remaining:
-            long = sum(message.alone.is_long for message in job.messages(number) if message.alone)
+            messages = job.messages(number)
+            long = sum(message.alone.is_long for message in messages if message.alone)
             budget = Budget(job.limits.lock_timeout, self._attempt_ms, session.server.pid, self._observer, long)
             try:
                 if session.wire.interrupted:
@@ -141,7 +143,7 @@ class RunningAttempt:
                 if statement := job.unit(number).nontransactional:
                     self._run_nontransactional(number, statement)
                     continue
-                self._run_text(number, budget)
+                self._run_text(messages, budget, job.is_last(number))
                 if job.is_last(number) and self._has_expectations:
                     result.effects = self._check_effects(budget)
                     result.checks = self._check(budget)
@@ -193,11 +195,10 @@ class RunningAttempt:
                 raise file_error(self._session, job, message, error) from error
         self._execute(_opening(job, job.done))
 
-    def _run_text(self, number: int, budget: Budget) -> None:
+    def _run_text(self, messages: Sequence[Message], budget: Budget, last: bool) -> None:
         session, job, tags = self._session, self._job, set[str]()
-        # Reading the next file costs nothing while the server is busy.
-        meanwhile = self._read_next if job.is_last(number) else None
-        for message in job.messages(number):
+        meanwhile = self._prepare_end if last else None
+        for message in messages:
             if message.alone:
                 budget.start()
                 session.wire.interrupted |= budget.observer.interrupted
@@ -214,6 +215,15 @@ class RunningAttempt:
                 **job.facts,
                 rolled_back=False,
             )
+
+    def _prepare_end(self) -> None:
+        """What costs nothing while the server is busy: reads the next file, and what to compare at this one's end."""
+        self._read_next()
+        _ = self._effect_queries
+
+    @cached_property
+    def _effect_queries(self) -> list[Command]:
+        return commands_for(self._job, self._session.server)
 
     def _send(self, message: Message, budget: Budget, meanwhile: Callable[[], None] | None) -> frozenset[str]:
         """Sends a message within the lock budget, and returns the command tags of its statements."""
@@ -399,7 +409,7 @@ class RunningAttempt:
         """Checks the effects and expectations of a file, if it has any, after the COMMIT of a transaction that could
         outlive the run."""
         job = self._job
-        if not (commands_for(job, self._session.server) or self._has_expectations):
+        if not (self._effect_queries or self._has_expectations):
             return Effects(), []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
         state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
@@ -421,8 +431,8 @@ class RunningAttempt:
 
     def _check_effects(self, budget: Budget) -> Effects:
         """Compares what the file has done with what its replay did, in its transaction."""
-        session, job = self._session, self._job
-        if not (reading := commands_for(job, session.server)):
+        job = self._job
+        if not (reading := self._effect_queries):
             return Effects()
         # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
         limits = self._limits(budget) if budget.is_running or may_set_limits(job) else []
@@ -457,7 +467,7 @@ class RunningAttempt:
         # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
         limits = self._limits(budget) if budget.is_running else []
         known = not job.is_last(number) or self._has_expectations
-        reading = [] if known else commands_for(job, session.server)
+        reading = [] if known else self._effect_queries
         within = [*self._limits(budget), *([_idle_limit(budget)] if limits else [])] if reading else limits
         report = [REPORT] if writes_rows(job, session.server.major) else []
         commands = [*limits, _DEFERRED, *self._record(number, within), *reading, *report]

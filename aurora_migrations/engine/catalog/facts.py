@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import cache
 
-from aurora_migrations.engine.catalog.parts import OUTSIDE, PARTS, Part
+from aurora_migrations.engine.catalog.parts import OUTSIDE, PARTS
 from aurora_migrations.engine.postgres.protocol import Command, Row
 from aurora_migrations.engine.postgres.session import Session
 
@@ -122,16 +122,15 @@ def query(keys: Collection[Key] | None = None, schema: str = "public") -> Comman
     `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them. `schema`: where
     what is wanted of the schema `public` may be, too."""
     if keys is None:
-        return Command(_query(PARTS, limited=False, comments=True))
+        return Command(_query(None, comments=True))
     kinds = {key: comment_on(key[1])[0] if key[0] == "comment" else key[0] for key in keys}
-    parts = {_KINDS[kind] for kind in kinds.values()}
     comments = any(kind == "comment" for kind, _ in keys)
     names = sorted({container(key) for key, kind in kinds.items() if _KINDS[kind].limited_by})
     pairs = [parts_of(name) for name in names]
     if schema != "public":
         pairs += [[*parts_of(schema), name] for where, name in pairs if where == "public"]
-    sql = _query(tuple(part for part in PARTS if part in parts), limited=True, comments=comments)
     # There are few different texts, as they depend on the kinds of keys only.
+    sql = _query(frozenset(kinds.values()), comments)
     return Command(sql, [json.dumps(pairs, ensure_ascii=False)], keep=True)
 
 
@@ -152,10 +151,14 @@ def read_facts(session: Session, keys: Collection[Key] | None = None) -> Facts:
 
 
 @cache
-def _query(parts: tuple[Part, ...], limited: bool, comments: bool) -> str:
+def _query(kinds: frozenset[str] | None, comments: bool) -> str:
+    """The query for all facts, or for those of these kinds of some objects."""
+    limited = kinds is not None
+
     def limit(name: str) -> str:
         return f" AND {name} = n.object" if limited else ""
 
+    parts = PARTS if kinds is None else [part for part in PARTS if not kinds.isdisjoint(part.kinds)]
     # What is wanted of some objects is no member of an extension; if one of that name is, it is what is wanted.
     no_member = "" if limited else _NO_MEMBER
     found = " UNION ALL ".join(part.sql.format(limit=limit(part.limited_by)) for part in parts)
