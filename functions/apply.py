@@ -13,9 +13,10 @@ from aurora_migrations.engine.errors import Cancelled, MigratorError, StatementT
 from aurora_migrations.engine.history import read_done
 from aurora_migrations.engine.interface import FileDone, Listener, Listeners, Request
 from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.nontransactional.decisions import cancel, resolve
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.runner import apply as apply_files
-from aurora_migrations.engine.runner import cancel, resolve, roll_back
+from aurora_migrations.engine.runner import roll_back
 from aurora_migrations.engine.runner import undo as undo_own
 from aurora_migrations.engine.script import PAST, Action
 from aurora_migrations.engine.status import first, newest

@@ -1,7 +1,8 @@
 """The engine: applies and rolls back migrations, one transaction per file, and keeps a history in the database.
 
-    runner        the run: lock, retries, resume     interface      requests, results and listeners
-    transaction   one file, its record inside        script         a file: as compiled, and as it is run
+    runner        the run: files, retries, resume    interface      requests, results and listeners
+    attempt       one attempt, and its record        script         a file: as compiled, and as it is run
+    transaction   its transaction, the record inside
     migrations    the files of a folder              options        what a file sets for its run
     manifest      compiled files, for Lambda         plan           pending migrations, and drift
     history       what is applied, and attempts      history_format its tables, and why it can't be read
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from aurora_migrations.engine.errors import MigratorError
     from aurora_migrations.engine.interface import Listener, Request, RunResult, failure
     from aurora_migrations.engine.migrations import Migration, Package, discover
+    from aurora_migrations.engine.nontransactional.decisions import cancel, resolve
     from aurora_migrations.engine.postgres.session import Session
-    from aurora_migrations.engine.runner import apply, cancel, resolve, roll_back
+    from aurora_migrations.engine.runner import apply, roll_back
     from aurora_migrations.engine.status import read_entries, read_overview
 
 __all__ = [
@@ -53,7 +55,8 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("Listener", "Request", "RunResult", "failure"), "interface"),
     **dict.fromkeys(("Migration", "Package", "discover"), "migrations"),
-    **dict.fromkeys(("apply", "cancel", "resolve", "roll_back"), "runner"),
+    **dict.fromkeys(("apply", "roll_back"), "runner"),
+    **dict.fromkeys(("cancel", "resolve"), "nontransactional.decisions"),
     **dict.fromkeys(("read_entries", "read_overview"), "status"),
     "MigratorError": "errors",
     "Session": "postgres.session",

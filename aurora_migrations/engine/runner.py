@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from aurora_migrations.engine import history, history_format, interrupts
+from aurora_migrations.engine import history, interrupts
 from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
+from aurora_migrations.engine.attempt import AttemptResult, CommitUnknown
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
@@ -31,16 +31,15 @@ from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     Cancelled,
     ConnectionLost,
-    DatabaseBusy,
     InDoubt,
     MigrationChanged,
     MigratorError,
     PackageChanged,
-    StatementTimeout,
 )
 from aurora_migrations.engine.history import NOTHING_UNDONE, read_done, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
 from aurora_migrations.engine.locks.blockers import Observer
+from aurora_migrations.engine.locks.locked_session import LockedSession
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, invalid_files, read_text
 from aurora_migrations.engine.nontransactional import intents, settlement
@@ -55,12 +54,10 @@ from aurora_migrations.engine.plan import (
     plan_undo,
     read_edits,
 )
-from aurora_migrations.engine.postgres.session import Holder, Session, acquire_run_lock, find_holder
+from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import PAST, Action, Job
-from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, RunningAttempt
+from aurora_migrations.engine.transaction import RunningAttempt
 
-SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
-_CONNECTING = "connecting to the database"
 _SMALL = 1 << 16  # bytes; to read a larger file takes longer than most statements, and they hold locks
 
 
@@ -76,7 +73,7 @@ def apply(request: Request, target: str | None = None) -> RunResult:
         if plan.pending:
             runner.check("apply", plan.pending)  # refuses before it waits for the lock and writes anything
             with runner.leaving_to_server():
-                runner.take_lock()
+                runner.locked.take_lock()
                 plan = runner.build_plan(target)  # again: another run may have had its turn
                 runner.run_all("apply", plan.pending)
         since = plan.target_applied
@@ -119,7 +116,7 @@ def _roll_back(
     if chosen:
         runner.check("rollback", chosen)  # refuses before it waits for the lock
         with runner.leaving_to_server():
-            runner.take_lock()
+            runner.locked.take_lock()
             chosen = plan()
             runner.run_all("rollback", chosen)
     labels = [file.migration for file in runner.done]
@@ -133,39 +130,8 @@ def _roll_back(
     )
 
 
-def resolve(request: Request, target: str, outcome: Literal["applied", "again"]) -> RunResult:
-    """Settles a statement that commits on its own (CALL, DO) and whose run ended before it did, as a person has found
-    out: it is done, or the next run starts it from its beginning.
-
-    Raises:
-        InvalidInput: nothing of this migration is in doubt, or there is no such migration.
-        MigratorError: of the families connection, contention or history.
-    """
-    migration = find_target(request.source.package, target)
-    with _Runner(request) as runner:
-        runner.take_lock()
-        name = runner.resolve(migration, outcome)
-        done = "recorded as done" if outcome == "applied" else "to be started again from its beginning by the next run"
-        message = f"The {name} of migration {migration.label} is {done}"
-        return runner.result(migration=migration.label, message=message, action="resolve")
-
-
-def cancel(request: Request) -> RunResult:
-    """Ends the statement of the run that holds the run lock, also where that run is gone and the server goes on with
-    it; and drops what it leaves invalid. What is committed stays.
-
-    Raises:
-        InvalidInput: nothing is running.
-        InsufficientPrivilege: our role may not end another role's statement.
-        AnotherRunInProgress: it doesn't end.
-    """
-    with _Runner(request) as runner:
-        message = runner.cancel()
-        return runner.result(migration=None, message=message, action="cancel")
-
-
 class _Runner:
-    """One run: its session, which holds the run lock and is replaced where the connection was lost, and its clock."""
+    """One run: what it knows of the history, its files one after another, and its clock."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -179,20 +145,20 @@ class _Runner:
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
-        self._has_waited = False  # for another run
-        self._adopted: intents.Running | None = None  # what another run has left, and this one waits for
         self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
         self._observer = Observer(request.url, request.execution)
-        self._session = connect(request)
-        self._listener.connected(self._session)
+        self.locked = LockedSession(request)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._observer.close()
-        self._session.close()
-        self._listener.closed()
+        self.locked.close()
+
+    @property
+    def _session(self) -> Session:
+        return self.locked.session
 
     def build_plan(self, target: str | None) -> Plan:
         """What to apply, by the history as it is now."""
@@ -216,61 +182,6 @@ class _Runner:
         check_foreign_histories(session, state)
         done, undone = read_done(session, execution, began, "apply"), read_undone(session, execution, began)
         return plan_undo(self._request.source.package, state.applied, done, execution, undone)
-
-    def take_lock(self) -> None:
-        """Takes the run lock, which the session holds until it ends, and brings the history up to date."""
-        self._session.prepare_to_write()
-
-        def waiting(holder: Holder | None) -> None:
-            self._has_waited = True
-            self._listener.waiting(holder)
-
-        try:
-            acquire_run_lock(self._session, self._request.wait, waiting, doing=self.doing)
-        except (Cancelled, StatementTimeout) as error:  # by whoever limits our time
-            if self._adopted and self._request.is_time_up():
-                raise LeftToServer(str(self._adopted)) from error
-            raise
-        history_format.upgrade(self._session)
-        history.close_interrupted(self._session)
-
-    def resolve(self, migration: Migration, outcome: Literal["applied", "again"]) -> str:
-        """Settles the migration's statement in doubt, and returns its name."""
-        return intents.resolve(self._session, migration, outcome, self._request.execution_start)
-
-    def cancel(self) -> str:
-        """Ends the statement of the run that holds the lock, clears what it left, and reports what was done. A call
-        whose answer was lost is repeated for the same run only."""
-        session, began = self._session, self._request.execution_start
-        begun = intents.find_own_cancel(session, began)
-        if begun is None:
-            found = intents.find_what_to_cancel(session)
-            begun = found.pid, f"Cancelled {found.doing or 'the statement'} of {replace(found, doing=None)}"
-            session.prepare_to_write()
-            intents.mark_cancelled(session, *begun, began)
-        pid, done = begun
-        holder = find_holder(session)
-        if holder and holder.pid != pid:
-            return done  # another run has begun since: it clears what that one has left
-        if holder:
-            session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", pid)
-        session.prepare_to_write()
-        acquire_run_lock(session, SETTLE_TIME, self._listener.waiting)
-        history_format.upgrade(session)
-        history.close_interrupted(session)
-        dropped = settlement.clear_all(session)
-        return f"{done}; dropped {', '.join(dropped)}, which it had left invalid" if dropped else done
-
-    def doing(self, pid: int) -> str | None:
-        """What the holder of the run lock runs outside any transaction: a build outlives the run that began it.
-
-        Raises:
-            LeftToServer: it does, and this run's time is up.
-        """
-        self._adopted = running = intents.read_running(self._session, pid, self._adopted)
-        if running and self._request.is_time_up():
-            raise LeftToServer(str(running))
-        return str(running) if running else None
 
     @contextlib.contextmanager
     def leaving_to_server(self) -> Iterator[None]:
@@ -309,7 +220,7 @@ class _Runner:
         job = begun or self._read_job(action, migration)
         if (action, migration.version) in self._begun:
             settlement.clear_changed(self._session, job)
-        if self._has_waited:
+        if self.locked.has_waited:
             intents.check_cancelled(self._session, job, 0)
         self._retry.begin_file(job.limits)
         read, begin = partial(self.read_next, action, following), partial(self.begin_next, started)
@@ -328,7 +239,7 @@ class _Runner:
         self._next, request = None, self._request
         if migration is None or not request.begins_ahead or (action, migration.version) in self._begun:
             return
-        if self._has_waited:  # the file may have been cancelled meanwhile, which is found out before it begins
+        if self.locked.has_waited:  # the file may have been cancelled meanwhile, which is found out before it begins
             return
         path = migration.path if action == "apply" else migration.down
         with contextlib.suppress(MigratorError, OSError):  # found again where the file's turn comes
@@ -397,7 +308,7 @@ class _Runner:
         if not self._retry.may_reconnect:
             raise lost
         try:
-            other_run = self.reconnect()
+            other_run = self.locked.reconnect()
             state = history.read_state(self._session)
         except MigratorError as failed:
             raise lost from failed
@@ -418,7 +329,7 @@ class _Runner:
             raise unknown.error
         doing = "was running" if job.unit(unknown.units).nontransactional else "was committing"
         try:
-            other_run = self.reconnect()
+            other_run = self.locked.reconnect()
             progress = history.read_attempt(self._session, unknown.attempt, job)
             state = history.read_state(self._session)
         except MigratorError as error:
@@ -448,29 +359,6 @@ class _Runner:
             raise self._overtaken(job, doing, state, other_run)
         self._close_interrupted()
         return file_done or (job.action == "apply" and version in applied)  # by another run
-
-    def reconnect(self) -> AnotherRunInProgress | None:
-        """Replaces a lost session by one that holds the run lock.
-
-        As long as the lost session lives, its commit may still happen. So the new one must get the lock, or see that
-        another session has it: either proves that the lost session is gone. Returns the error, if another run has the
-        lock; raises it, if the holder is unknown, or is still the lost session.
-        """
-        lost_pid, interrupted = self._session.server.pid, self._session.wire.interrupted
-        self._session.close()
-        self._listener.closed()
-        self._session = connect(self._request, again=True)
-        self._listener.connected(self._session)
-        other_run = None
-        try:
-            waiting = self._listener.waiting
-            acquire_run_lock(self._session, SETTLE_TIME, waiting, yields_to_others=lost_pid, doing=self.doing)
-        except AnotherRunInProgress as error:
-            if error.facts.get("holder_pid") in (None, lost_pid):
-                raise
-            other_run = error
-        self._session.wire.interrupted |= interrupted
-        return other_run
 
     def check(self, action: Action, migrations: Sequence[Migration]) -> None:
         """Refuses files that can't be run as they are, and hazards where those are refused."""
@@ -566,21 +454,3 @@ class _Runner:
             state=f"{reached} The rest of this run was not started.",
             **job.facts,
         )
-
-
-def connect(request: Request, again: bool = False) -> Session:
-    """Opens a session, and retries for a while: `again`, as a restart or a failover may last for some seconds; for the
-    first session, only where the server takes no connection at the moment."""
-    deadline = time.monotonic() + (SETTLE_TIME if again else min(SETTLE_TIME, request.limits.lock_wait / 1_000))
-    while True:
-        try:
-            with interrupts.as_cancelled(_CONNECTING), interrupts.interruptible():
-                session = Session(request.url, request.execution)
-            if again:
-                session.prepare_to_write()
-            return session
-        except MigratorError as error:
-            transient = error.retryable if again else isinstance(error, DatabaseBusy)
-            if not transient or time.monotonic() > deadline:
-                raise
-            interrupts.pause(0.2 if again else random.uniform(0.5, 1.5), _CONNECTING)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aurora_migrations.engine import Request, Session, interrupts, runner
+from aurora_migrations.engine import Request, Session, interrupts
+from aurora_migrations.engine.locks import locked_session
 from tests.database.work import Work
 from tests.proxy import Proxy
 from tests.servers import Database
@@ -35,14 +36,14 @@ def between(monkeypatch) -> Callable[[Callable[[], object]], None]:
     """`between(do)`: does it once a run has lost its connection and before it opens the next."""
 
     def set_up(do: Callable[[], object]) -> None:
-        connect, left = runner.connect, [do]
+        connect, left = locked_session.connect, [do]
 
         def first(request: Request, again: bool = False) -> Session:
             while again and left:
                 left.pop()()
             return connect(request, again)
 
-        monkeypatch.setattr(runner, "connect", first)
+        monkeypatch.setattr(locked_session, "connect", first)
 
     return set_up
 

@@ -16,7 +16,8 @@ from typing import Any
 import aurora_migrations.compiler.check  # noqa: F401 (what a run imports only when it needs it)
 from aurora_migrations.cli.main import main
 from aurora_migrations.cli.verbs import rollback, run
-from aurora_migrations.engine import Request, runner
+from aurora_migrations.engine import Request
+from aurora_migrations.engine.locks import locked_session
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
@@ -107,7 +108,7 @@ def _run(argv: list[str], folder: Path, settle_time: float | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _end_in_time()
     if settle_time is not None:
-        runner.SETTLE_TIME = settle_time
+        locked_session.SETTLE_TIME = settle_time
     Path(BEGUN).touch()
     try:
         code = main(argv)

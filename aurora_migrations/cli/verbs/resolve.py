@@ -12,9 +12,9 @@ from aurora_migrations.cli.output import choose_display, note, print_json, show
 from aurora_migrations.cli.verbs.run import DIRECT, Progress, make_request
 from aurora_migrations.engine import MigratorError, Session, interrupts
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
+from aurora_migrations.engine.nontransactional.decisions import cancel, resolve
 from aurora_migrations.engine.nontransactional.intents import find_in_doubt, find_what_to_cancel
 from aurora_migrations.engine.plan import find_target
-from aurora_migrations.engine.runner import cancel, resolve
 from aurora_migrations.engine.steps.execution import OUTCOMES
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +23,12 @@ from aurora_migrations.engine.errors import (
     PackageChanged,
 )
 from aurora_migrations.engine.interface import Request, RunResult
+from aurora_migrations.engine.locks.locked_session import LockedSession
 from aurora_migrations.engine.migrations import Migration, read_text
 from aurora_migrations.engine.plan import find_target, version_of
 from aurora_migrations.engine.postgres.protocol import BatchError, Command
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session, acquire_run_lock
 from aurora_migrations.engine.postgres.sqlstate import named_error
-from aurora_migrations.engine.runner import connect
 from aurora_migrations.engine.script import Source
 from aurora_migrations.engine.steps.execution import ExecutionInput
 
@@ -177,7 +176,8 @@ def adopt(request: Request, wanted: Wanted, confirm: str, expect: Expect) -> Run
         MigratorError: of the families input, connection, contention or history.
     """
     started = time.monotonic()
-    with _connected(request) as session:
+    with LockedSession(request) as locked:
+        session = locked.session
         session.prepare_to_write()
         acquire_run_lock(session, request.wait, request.listener.waiting)
         adoption = plan_adoption(session, request.source, wanted, expect)
@@ -196,16 +196,6 @@ def adopt(request: Request, wanted: Wanted, confirm: str, expect: Expect) -> Run
             notices=tuple(f"Accepted: {difference}" for difference in adoption.differences),
             action=wanted.verb,
         )
-
-
-@contextlib.contextmanager
-def _connected(request: Request) -> Iterator[Session]:
-    with connect(request) as session:
-        request.listener.connected(session)
-        try:
-            yield session
-        finally:
-            request.listener.closed()
 
 
 def _read_history(session: Session, wanted: Wanted) -> ForeignHistory:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aurora_migrations.engine import Request, errors, runner
+from aurora_migrations.engine import Request, errors
+from aurora_migrations.engine.locks import locked_session
 from aurora_migrations.engine.postgres import connect as connecting
 from tests.cli.conftest import Answer
 from tests.cli.scenes import adopted
@@ -142,14 +143,14 @@ def another_run(stage: Stage, application: str) -> Answer:
 
 def _between(stage: Stage, do: Callable[[], object]) -> None:
     """Somebody does this once the run has lost its connection, and before it opens the next."""
-    connect, left = runner.connect, [do]
+    connect, left = locked_session.connect, [do]
 
     def first(request: Request, again: bool = False) -> Any:
         while again and left:
             left.pop()()
         return connect(request, again)
 
-    stage.patch.setattr(runner, "connect", first)
+    stage.patch.setattr(locked_session, "connect", first)
 
 
 def _overtaken_at_commit(stage: Stage) -> Answer:

@@ -52,17 +52,17 @@ UNSEEN = {
     "engine/nontransactional/intents.py find_ended_by_limit StatementTimeout": _BETWEEN_CALLS,
     "engine/transaction.py _run_nontransactional find_ended_by_limit": _BETWEEN_CALLS,
     "engine/transaction.py _run_nontransactional nobody_knows 2": _SETTLED,
-    "engine/transaction.py _run_detached find_ended_by_limit": _BETWEEN_CALLS,
+    "engine/nontransactional/running.py run_detached find_ended_by_limit": _BETWEEN_CALLS,
     "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
     "engine/nontransactional/settlement.py _is_index_there _not_ours 3": _SETTLED,
     "engine/nontransactional/settlement.py clear_changed nobody_knows": _SETTLED,
     "engine/transaction.py _check_applied VerificationFailed": "a connection that is lost after the COMMIT; shown by "
     "tests/database/test_nontransactional.py",
-    "engine/transaction.py _run_detached runner_error": _OUTSIDE,
-    "engine/transaction.py _run_with_record not_retried": _OUTSIDE,
-    "engine/transaction.py _run_with_record not_retried 2": _OUTSIDE,
-    "engine/transaction.py _run_with_record runner_error": _OUTSIDE,
-    "engine/transaction.py _run_with_record runner_error 2": _OUTSIDE,
+    "engine/nontransactional/running.py run_detached runner_error": _OUTSIDE,
+    "engine/nontransactional/running.py _run_with_record not_retried": _OUTSIDE,
+    "engine/nontransactional/running.py _run_with_record not_retried 2": _OUTSIDE,
+    "engine/nontransactional/running.py _run_with_record runner_error": _OUTSIDE,
+    "engine/nontransactional/running.py _run_with_record runner_error 2": _OUTSIDE,
     "engine/history.py _progress changed_by_hand": _TAMPERED,
     "engine/history.py read_state changed_by_hand": _TAMPERED,
     "engine/history.py read_applied_text changed_by_hand": _TAMPERED,
@@ -71,7 +71,7 @@ UNSEEN = {
     "ours; the message is that of `session.pause`, which has a scene",
     "engine/postgres/sqlstate.py named_error MigrationFailed": "an error of the server in a statement of "
     "ours; the messages are those of a file's statement, which have scenes",
-    "engine/transaction.py _begin history_changed": _TAMPERED,
+    "engine/attempt.py begin history_changed": _TAMPERED,
     "local/cloud/package_cache.py _build InvalidFile": "the words of the process that makes the package; shown by "
     "tests/workflow/test_terminal.py",
     "engine/history_format.py read_format _foreign": _TAMPERED,
@@ -88,8 +88,8 @@ UNSEEN = {
     "that of `session.pause`, which has a scene",
     "engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a query; the message is that of "
     "`interrupts.as_cancelled`, which has a scene",
-    "engine/runner.py connect pause": "the message is that of `connect as_cancelled`, which has a scene; here "
-    "the connection is retried",
+    "engine/locks/locked_session.py connect pause": "the message is that of `connect as_cancelled`, which has a "
+    "scene; here the connection is retried",
     "engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
     "`connect._why_not_connected` makes it, which has a scene",
 }
