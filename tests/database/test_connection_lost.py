@@ -13,7 +13,6 @@ import psycopg
 import pytest
 
 from aurora_migrations.engine import RunResult, interrupts
-from aurora_migrations.engine import runner as run
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     Cancelled,
@@ -22,7 +21,7 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     MigratorError,
 )
-from aurora_migrations.engine.locks import retry
+from aurora_migrations.engine.locks import locked_session, retry
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres import connect
@@ -53,7 +52,7 @@ PATIENT = Limits(lock_wait=60_000)
 
 @pytest.fixture
 def _quick_to_doubt(monkeypatch) -> None:
-    monkeypatch.setattr(run, "SETTLE_TIME", 0.6)
+    monkeypatch.setattr(locked_session, "SETTLE_TIME", 0.6)
 
 
 # The session ends inside a file, or at a COMMIT that doesn't happen
@@ -258,7 +257,7 @@ def test_database_that_lets_nobody_in_after_a_lost_commit_is_not_asked_for_long(
     began = time.monotonic()
     with admin, pytest.raises(InDoubt, match="refused the login"):
         work.run(url=proxy.url(server.url(work.database.name, role, "before")), listener=cut)
-    assert time.monotonic() - began < run.SETTLE_TIME / 2
+    assert time.monotonic() - began < locked_session.SETTLE_TIME / 2
     assert work.done == steps[:2]
 
 

@@ -14,8 +14,9 @@ from itertools import cycle
 import pytest
 
 from aurora_migrations.compiler.folder_source import Compiler
-from aurora_migrations.engine import discover, runner
+from aurora_migrations.engine import discover
 from aurora_migrations.engine.errors import AnotherRunInProgress, ConnectionLost, InDoubt
+from aurora_migrations.engine.locks import locked_session
 from tests.database.helpers import ROLLED_BACK, Watcher, ask, at, backends, holding_run_lock, labels, units, until
 from tests.database.work import Moments, Work
 from tests.proxy import Proxy
@@ -133,7 +134,7 @@ def test_settings_hold_after_the_session_was_replaced(work, proxy, roles) -> Non
 
 
 def test_doubt_about_a_unit_does_not_deny_those_before_it(work, server, between, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "SETTLE_TIME", 0.5)
+    monkeypatch.setattr(locked_session, "SETTLE_TIME", 0.5)
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(Proxy(server.port))
         between(stack.close)  # from then on connections are refused

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from aurora_migrations.engine import Session, runner
+from aurora_migrations.engine import Session
 from aurora_migrations.engine.errors import ConnectionLost, DatabaseUnreachable, InDoubt
+from aurora_migrations.engine.locks import locked_session
 from aurora_migrations.engine.postgres import connect
 from tests.database.helpers import (
     Task,
@@ -80,7 +81,7 @@ def test_build_of_a_runner_that_vanished_is_finished_and_its_session_ends_within
     own_server, migrations, cable, monkeypatch
 ) -> None:
     """While it builds, the server doesn't look after its client; it sees at the end that nobody takes the answer."""
-    monkeypatch.setattr(runner, "SETTLE_TIME", 1.0)
+    monkeypatch.setattr(locked_session, "SETTLE_TIME", 1.0)
     migrations.write("001_index.sql", "CREATE INDEX CONCURRENTLY a_id ON a (id);\nCREATE TABLE b ();")
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('a_id')"
     with cable.at(SERVER):

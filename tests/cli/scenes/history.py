@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aurora_migrations.engine import runner
+from aurora_migrations.engine.locks import locked_session
 from tests.cli.conftest import Answer
 from tests.cli.scenes import adopted
 from tests.cli.stage import Stage
@@ -58,7 +58,7 @@ def _renumbered_down(stage: Stage) -> Answer:
 
 def _in_doubt(stage: Stage, **files: str) -> Answer:
     """The answer to COMMIT is lost, and from then on the server lets nobody in."""
-    stage.patch.setattr(runner, "SETTLE_TIME", 0.3)
+    stage.patch.setattr(locked_session, "SETTLE_TIME", 0.3)
     stage.ran().write(**files)
     stage.proxy.gone_after(RECORD)
     return stage.on("run", url=stage.by_proxy)
