@@ -50,8 +50,8 @@ UNSEEN = {
     "engine/nontransactional/intents.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
     "engine/nontransactional/intents.py find_ended_by_limit StatementTimeout": _BETWEEN_CALLS,
-    "engine/transaction.py _run_nontransactional find_ended_by_limit": _BETWEEN_CALLS,
-    "engine/transaction.py _run_nontransactional nobody_knows 2": _SETTLED,
+    "engine/nontransactional/running.py run find_ended_by_limit": _BETWEEN_CALLS,
+    "engine/nontransactional/running.py run nobody_knows 2": _SETTLED,
     "engine/nontransactional/running.py run_detached find_ended_by_limit": _BETWEEN_CALLS,
     "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
     "engine/nontransactional/settlement.py _is_index_there _not_ours 3": _SETTLED,
