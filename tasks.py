@@ -159,7 +159,7 @@ def set_up(kind: str) -> None:
     with only_one():
         if is_ready(kind):
             return
-        report(f"Setting up .venv from requirements/{kind}.txt; this happens once and takes a few minutes.")
+        report(f"Setting up .venv from requirements/{kind}.txt, once; it takes a minute, or a few with downloads.")
         if stamped()[:1] != stamp(kind)[:1]:  # else this Python made it: packages may be changed in place
             stop_server()
             make_environment(VENV)

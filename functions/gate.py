@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from aurora_migrations.engine.steps.execution import parse_object
 from aurora_migrations.engine.steps.layout import clean
 
 _LONGEST_REASON = 1_200  # characters; a whole answer may have 4,096 bytes
@@ -117,7 +118,7 @@ def _is_rolling_back(stack: str, cloud: Cloud) -> bool:
 
 def _why(found: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     """The first lines of the mail about the failure, if a function has written it; otherwise the error's name."""
-    document = _object(_object(found.get("cause")).get("errorMessage"))
+    document = parse_object(parse_object(found.get("cause")).get("errorMessage"))
     mail = document.get("mail")
     if isinstance(mail, Mapping):
         lines = [str(mail.get("subject", "")), "", *str(mail.get("body", "")).splitlines()]
@@ -134,16 +135,8 @@ def _see(request: Mapping[str, Any]) -> str:
 
 
 def _first_line(unread: Mapping[str, Any]) -> str:
-    cause = str(_object(unread.get("Cause")).get("errorMessage") or unread.get("Cause") or "no reason is known")
+    cause = str(parse_object(unread.get("Cause")).get("errorMessage") or unread.get("Cause") or "no reason is known")
     return f"{unread.get('Error')}, {cause.splitlines()[0].rstrip('.')}"
-
-
-def _object(text: object) -> Mapping[str, Any]:
-    try:
-        found = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def _answer(request: Mapping[str, Any], cloud: Cloud, failure: str | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextCommand
 from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, KEYS, NO_CAUSE
+from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, KEYS, NO_CAUSE, parse_object
 from aurora_migrations.engine.steps.layout import (
     ATTRIBUTES,
     NO_REDRIVE,
@@ -97,13 +97,13 @@ def read_failure(caught: object) -> Failure:
     a value that isn't understood is described as that."""
     given = caught if isinstance(caught, Mapping) else {}
     cause = str(given.get("Cause") or "")
-    message = str(_parse_object(cause).get("errorMessage") or "")
-    document = _parse_object(message)
+    message = str(parse_object(cause).get("errorMessage") or "")
+    document = parse_object(message)
     written = document.get("mail")
     parts = ("subject", "body", *ATTRIBUTES, "chat")
     texts: dict[str, Any] = {part: written.get(part) for part in parts} if isinstance(written, Mapping) else {}
     is_mail = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
-    ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
+    ours = isinstance(document.get("message"), str) and document.get("error") == parse_object(cause).get("errorType")
     return Failure(
         in_a_line(str(given.get("Error") or "Unknown")),
         str(document["message"]) if ours else _read_cause(cause, message),
@@ -170,15 +170,6 @@ def _after_failure(caught: Failure, run: Run) -> tuple[list[str], NextCommand]:
         return [log, "Check now:"], _status(environment)
     to_do, command = _start_again(run)
     return [f"If it has failed like this before, read the log: `{_logs(run)}`.", *to_do], command
-
-
-def _parse_object(text: str) -> Mapping[str, Any]:
-    """The JSON object that a text is; empty for any other text, such as one that was cut."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def _read_cause(cause: str, message: str) -> str:

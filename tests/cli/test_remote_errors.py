@@ -59,6 +59,11 @@ def test_class_tells_why_what_state_and_what_to_do(kind: type[CloudError]) -> No
     assert error.next_command.program in ("aurora-migrations", "aws", "npx")
 
 
+@pytest.mark.parametrize("cause", [None, "", "words", "[]", "null", '{"errorMessage": "{', '{"a":' * 100_000])
+def test_a_cause_that_is_no_error_of_ours_is_none(cause: str | None) -> None:
+    assert aws_errors.error_payload(cause) is None
+
+
 LOGIN = [
     (("ExpiredToken", "The security token included in the request is expired"), "LoginExpired", "aws sso login"),
     (("InvalidClientTokenId", "The security token is invalid"), "LoginRefused", "aws sts get-caller-identity"),

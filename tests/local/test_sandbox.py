@@ -104,6 +104,15 @@ def test_events_are_answered_by_one_process_one_after_the_other(make: Make) -> N
     assert first["request"] == "11111111-2222-3333-4444-555555555555"
 
 
+def test_an_event_waits_for_no_acknowledgement_of_its_headers(make: Make) -> None:
+    sandbox, took = make(), []
+    for n in range(10):
+        began = time.monotonic()
+        call(sandbox, n=n)
+        took.append(time.monotonic() - began)
+    assert min(took[3:]) < 0.03, took  # a delayed acknowledgement takes 40 ms
+
+
 def test_the_client_is_the_one_that_was_chosen(make: Make, request: pytest.FixtureRequest) -> None:
     assert document(call(make()))["client"] is (request.node.callspec.params["make"] == "aws")
 

@@ -12,7 +12,6 @@ The engine's own errors pass through unchanged.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +21,7 @@ from botocore.parsers import ResponseParserError
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, MigratorError, NextCommand
-from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN
+from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, parse_object
 
 if TYPE_CHECKING:
     from aurora_migrations.cli.remote.environment import Execution
@@ -294,7 +293,7 @@ def error_of(execution: Execution) -> MigratorError:
         )
     payload = error_payload(execution.cause)
     if payload is None:
-        words = (parse_object(execution.cause) or {}).get("errorMessage")
+        words = parse_object(execution.cause).get("errorMessage")
         if not isinstance(words, str):
             words = " ".join((execution.cause or "no cause was given").split())
         message = f"The execution {execution.name} failed: {words[:_SHOWN]}"
@@ -314,15 +313,5 @@ def error_of(execution: Execution) -> MigratorError:
 
 def error_payload(cause: str | None) -> dict[str, Any] | None:
     """The engine's error in a Cause of Step Functions: JSON, as the text of Lambda's exception."""
-    raised = parse_object(cause)
-    found = parse_object(raised.get("errorMessage")) if raised else None
-    return found if found and isinstance(found.get("error"), str) and isinstance(found.get("message"), str) else None
-
-
-def parse_object(text: object) -> dict[str, Any] | None:
-    """A JSON object; None for anything else."""
-    try:
-        found = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+    found = parse_object(parse_object(cause).get("errorMessage"))
+    return found if isinstance(found.get("error"), str) and isinstance(found.get("message"), str) else None

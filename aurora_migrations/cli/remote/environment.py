@@ -25,10 +25,10 @@ from aurora_migrations.cdk.naming import STACK_TAG, Names
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note
 from aurora_migrations.cli.remote import aws_errors as errors
-from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
+from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors
 from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.engine.errors import NextCommand
-from aurora_migrations.engine.steps.execution import console, is_change
+from aurora_migrations.engine.steps.execution import console, is_change, parse_object
 
 # Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
@@ -56,7 +56,7 @@ class Execution:
     status: str  # RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
     started_at: datetime
     input: Mapping[str, Any]  # empty where that isn't an object
-    output: Mapping[str, Any] | None = None  # if it succeeded
+    output: Mapping[str, Any] = field(default_factory=dict)  # empty unless it succeeded
     error: str | None = None  # what it ended with otherwise; may be missing, as may its cause
     cause: str | None = None
 
@@ -64,7 +64,7 @@ class Execution:
         """Its output, when it has ended; raises its error if it didn't succeed."""
         if self.status != "SUCCEEDED":
             raise errors.error_of(self)
-        output = dict(self.output or {})
+        output = dict(self.output)
         if not {"status", "migration", "message"} <= output.keys():
             raise errors.contract_broken(self.name, "its answer has an unknown form")
         return output
@@ -236,8 +236,8 @@ class Environment:
             name=found["name"],
             status=found["status"],
             started_at=found["startDate"].astimezone(UTC),
-            input=parse_object(found.get("input")) or {},
-            output=parse_object(found.get("output")) if found["status"] == "SUCCEEDED" else None,
+            input=parse_object(found.get("input")),
+            output=parse_object(found.get("output")) if found["status"] == "SUCCEEDED" else {},
             error=found.get("error"),
             cause=found.get("cause"),
         )

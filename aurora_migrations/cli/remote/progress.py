@@ -17,12 +17,12 @@ from aurora_migrations.cli.remote.aws_errors import (
     CloudError,
     error_payload,
     is_transient,
-    parse_object,
     to_cloud_error,
 )
 from aurora_migrations.cli.remote.environment import RUNNING, Environment, Execution
 from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.options import format_duration
+from aurora_migrations.engine.steps.execution import parse_object
 from aurora_migrations.engine.steps.layout import in_a_line
 
 STEPS = ("preflight", "apply", "verify")
@@ -213,7 +213,7 @@ class FunctionLogs:
             newest = datetime.fromtimestamp(max(event["timestamp"] for event in found) / 1_000, UTC)
             self._since = max(self._since, newest - _LATE)
         lines = [parse_object(event["message"]) for event in sorted(fresh, key=lambda event: event["timestamp"])]
-        records = [line for line in lines if line and isinstance(line.get("message"), str)]  # metrics are lines, too
+        records = [line for line in lines if isinstance(line.get("message"), str)]  # metrics are lines, too
         return [record for record in records if record.get("correlation_id") == self.execution.name]
 
 

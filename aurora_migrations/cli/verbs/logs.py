@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
                 more = options.with_current_flags(NextCommand("logs", (ended.name, "--follow")), arguments)
                 show(f"It is under way. {more}")
             elif ended.status == "SUCCEEDED":
-                show((ended.output or {}).get("message", "Succeeded"))
+                show(ended.output.get("message", "Succeeded"))
             else:
                 show(describe(options.with_next_command(error_of(ended), "run", arguments), sys.stdout))
     except MigratorError as error:

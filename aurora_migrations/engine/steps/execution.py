@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -157,6 +158,15 @@ def _invalid(message: str) -> InvalidInput:
         cause="The execution was started with an invalid input.",
         solution=f"Start it again with a valid input: {{}} runs everything that is pending, {_EXAMPLE} up to 017.",
     )
+
+
+def parse_object(text: object) -> dict[str, Any]:
+    """The JSON object that a text is, such as an execution's cause; empty for any other text, and one that was cut."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def console(arn: str) -> str:

@@ -173,7 +173,7 @@ def resource_of(call: Call) -> str:
 
 def _like(value: str, pattern: str) -> bool:
     """IAM's wildcards: `*` and `?`."""
-    return re.fullmatch(fnmatch.translate(pattern.replace("[", "[[]")), value) is not None
+    return fnmatch.fnmatchcase(value, pattern.replace("[", "[[]"))
 
 
 def _many(value: Any) -> Sequence[Any]:

@@ -276,6 +276,8 @@ class RuntimeApi(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Headers and body are two packets: the second would wait 40 ms, until the client acknowledges the first.
+    disable_nagle_algorithm = True
     server: RuntimeApi
 
     def parse_request(self) -> bool:

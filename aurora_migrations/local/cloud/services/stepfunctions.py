@@ -15,8 +15,9 @@ from typing import Any, Never
 
 import boto3
 from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.component.common.path import result_path
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
-from moto.stepfunctions.parser.asl.utils import boto_client
+from moto.stepfunctions.parser.asl.utils import boto_client, json_path
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from aurora_migrations.local.account import ACCOUNT, KEY, REGION
@@ -29,9 +30,11 @@ _LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
 _LONGEST_IN_EVENT = 253_952  # bytes of an escaped input; an event leaves out a longer one
 
-# moto parses a definition again for every execution, which takes up to half a second. A parsed one can be shared: an
-# execution changes only its environment.
+# moto parses a definition again for every execution, which takes up to half a second, and a path each time that a state
+# reads it. What is parsed can be shared: an execution changes only its environment.
 AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguageParser.parse))  # type: ignore[method-assign]
+for module in (json_path, result_path):
+    module.parse = lru_cache(256)(module.parse)  # type: ignore[attr-defined]
 
 
 class Executions:
@@ -105,12 +108,17 @@ class Executions:
 
 def connect_interpreter(url: str, secret: str) -> None:
     """Makes moto's interpreter call the services at this URL and sign with this secret key. Its defaults are a fixed
-    key and `localhost`, where another program may listen by IPv6."""
+    key and `localhost`, where another program may listen by IPv6; and a new client for each call, which takes 5 ms."""
+    clients: dict[tuple[str, str], Any] = {}
 
     def client(**options: Any) -> Any:
-        if "endpoint_url" in options:  # not where a test has moto catch all calls
+        if "endpoint_url" not in options:  # a test has moto catch all calls
+            return boto3.client(**options)
+        service = options["service_name"], options["region_name"]
+        if service not in clients:
             options |= {"endpoint_url": url, "aws_access_key_id": KEY, "aws_secret_access_key": secret}
-        return boto3.client(**options)
+            clients[service] = boto3.client(**options)
+        return clients[service]
 
     boto_client.boto3 = SimpleNamespace(client=client)  # type: ignore[assignment,attr-defined,unused-ignore]
 
