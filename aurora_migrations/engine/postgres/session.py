@@ -79,15 +79,18 @@ COMMIT = Command("COMMIT")
 # How often a busy server checks whether its client is still there: this ends the work of a runner that was killed.
 CHECK_INTERVAL = "SET client_connection_check_interval = '500ms'"
 # Not DISCARD ALL, which would drop the run lock. SESSION AUTHORIZATION and ROLE come first: RESET ALL leaves them.
-_RESET = (
-    "RESET SESSION AUTHORIZATION",
-    "RESET ROLE",
-    "RESET ALL",
-    "CLOSE ALL",
-    "UNLISTEN *",
-    DEALLOCATE,
-    "DISCARD TEMP",
-    "DISCARD SEQUENCES",
+_RESET = tuple(
+    Command(sql)
+    for sql in (
+        "RESET SESSION AUTHORIZATION",
+        "RESET ROLE",
+        "RESET ALL",
+        "CLOSE ALL",
+        "UNLISTEN *",
+        DEALLOCATE,
+        "DISCARD TEMP",
+        "DISCARD SEQUENCES",
+    )
 )
 # Advisory locks that a file took for the session outlive its transaction.
 _UNLOCK_ITS = Command(
@@ -222,7 +225,7 @@ class Session:
     @property
     def reset_commands(self) -> tuple[Command, ...]:
         """What undoes everything that a file may have changed in the session, except the run lock."""
-        return (*(Command(sql) for sql in _RESET), *self._settings_after_reset)
+        return (*_RESET, *self._settings_after_reset)
 
     def _read_server(self) -> Server:
         sql = """
