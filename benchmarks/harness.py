@@ -252,6 +252,11 @@ def circumstances(bench: Bench) -> str:
     """Where and on what this was measured."""
     names = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
     shown = ", ".join(f"{name} {bench.sql(f'SHOW {name}')}" for name in names)
+    return f"{machine(bench)}; {shown}"
+
+
+def machine(bench: Bench) -> str:
+    """When, and with which versions."""
     python = platform.python_version()
     versions = f"PostgreSQL {bench.server.version}, Python {python}, {os.cpu_count()} cores"
-    return f"{time.strftime('%Y-%m-%d')}; {versions}; {shown}"
+    return f"{time.strftime('%Y-%m-%d')}; {versions}"
