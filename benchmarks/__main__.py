@@ -45,7 +45,7 @@ def main() -> int:
     chosen = arguments.names or list(MEASUREMENTS)
     with prepared(arguments.rounds) as bench:
         print(f"{circumstances(bench)}; {bench.rounds} rounds\n", flush=True)
-        note = f"{machine(bench)}; medians of {bench.rounds} rounds or more, lines from lowest to highest; ours in blue"
+        note = f"{machine(bench)}; medians (--rounds {bench.rounds}), lines from lowest to highest; ours in blue"
         for name in chosen:
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:

@@ -44,9 +44,17 @@ _CHARTS = (
         "wall",
         (_Goal("not above dbmate", 1, "dbmate"), _Goal("1.10 x psql (by manifest 1.03)", 1.10, _PSQL)),
     ),
-    _Chart("applying-server", "applying", "The same: server CPU, s", "server", (_Goal("1.10 x psql", 1.10, _PSQL),)),
-    _Chart("applying-client", "applying", "The same: client CPU, s", "client", (_Goal("1.3 x the loop", 1.3, _LOOP),)),
-    _Chart("applying-peak", "applying", "The same: peak memory, MB", "peak", (_Goal("45 MB", 45),)),
+    _Chart(
+        "applying-server", "applying", "1,000 migrations: server CPU, s", "server", (_Goal("1.10 x psql", 1.10, _PSQL),)
+    ),
+    _Chart(
+        "applying-client",
+        "applying",
+        "1,000 migrations: client CPU, s",
+        "client",
+        (_Goal("1.3 x the loop", 1.3, _LOOP),),
+    ),
+    _Chart("applying-peak", "applying", "1,000 migrations: peak memory, MB", "peak", (_Goal("45 MB", 45),)),
     _Chart(
         "link",
         "link",
@@ -64,7 +72,7 @@ _CHARTS = (
     _Chart("many", "many", "10,000 applied: wall, s", "wall", (_Goal("list: 1 s", 1), _Goal("verify: 5 s", 5))),
     _Chart("check-one", "check-one", "check of one file: wall, s", "wall", (_Goal("0.25 s", 0.25),)),
     _Chart("memory", "memory", "A file of 20 MB: peak memory, MB", "peak", (_Goal("98 MB", 98),)),
-    _Chart("memory-wall", "memory", "The same: wall, s", "wall", (_Goal("1.5 x the loop", 1.5, _LOOP),)),
+    _Chart("memory-wall", "memory", "A file of 20 MB: wall, s", "wall", (_Goal("1.5 x the loop", 1.5, _LOOP),)),
     _Chart(
         "statements",
         "statements",
@@ -131,16 +139,17 @@ def _bars(sides: Mapping[str, Sequence[float]], goals: Sequence[_Goal]) -> Itera
     """First a row for each goal, from which its line goes down through all bars; a bar is a median, the line at its
     end goes from the lowest to the highest value."""
     medians = {side: statistics.median(values) for side, values in sides.items()}
-    at = {goal.text: value for goal in goals if (value := _value(goal, medians)) is not None}
+    at = [(value, goal.text) for goal in goals if (value := _value(goal, medians)) is not None]
+    at.sort()  # so that no line crosses the text of another
     left = _label_width([side.removeprefix(OURS) for side in sides])
-    scale = (_WIDTH - left - 64) / max([*at.values(), *(max(values) for values in sides.values())])
-    for text, value in at.items():
+    scale = (_WIDTH - left - 64) / max([*(value for value, _ in at), *(max(values) for values in sides.values())])
+    for value, text in at:
         before = left + value * scale + _LETTER * len(text) + 50 > _WIDTH
         x, anchor = (left + value * scale - 6, "end") if before else (left + value * scale + 6, "start")
         yield _text(x, 15, f"goal: {text}", "goal", anchor)
     lines = "".join(  # drawn with the last bar, over all of them
         f'<path class="line" d="M{left + value * scale:.1f} {_ROW}V{4 - _ROW * (len(sides) + len(at) - 1 - number)}"/>'
-        for number, value in enumerate(at.values())
+        for number, (value, _) in enumerate(at)
     )
     for number, (side, values) in enumerate(sides.items(), 1):
         ours, middle = side.startswith(OURS), medians[side] * scale

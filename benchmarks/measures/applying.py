@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import sides
 from benchmarks.files import write_migrations, write_psql_script
-from benchmarks.harness import Bench, Cost, Side, compare, run_child, take_turns
+from benchmarks.harness import Bench, Cost, Side, compare, compare_fresh, run_child, take_turns
 from benchmarks.relay import Relay
 from benchmarks.stall import tools
 from benchmarks.stall.prefixes import Unavailable
@@ -24,7 +24,7 @@ LINK_GOALS = ("", "", "", "wall 0.65", "", "ahead of all; dbmate 0.5")
 
 def measure(bench: Bench) -> str:
     compared = _sides(bench)
-    costs = take_turns(bench.rounds, [partial(_run, bench, side) for side in compared])
+    costs = take_turns(bench.rounds, [partial(bench.run_fresh, side) for side in compared])
     return f"{compare(bench, 'applying', compared, costs, GOALS)}\n\n{_of_comparison(costs[1], costs[2])}"
 
 
@@ -40,10 +40,8 @@ def _of_comparison(replayed: Sequence[Cost], not_replayed: Sequence[Cost]) -> st
 
 def measure_link(bench: Bench) -> str:
     """The relay delays each way by half the time."""
-    compared = _sides(bench)
     with Relay(bench.server.port, ROUND_TRIP / 2) as relay:
-        runs = [partial(_run, bench, side, relay) for side in compared]
-        return compare(bench, "link", compared, take_turns(bench.rounds, runs), LINK_GOALS)
+        return compare_fresh(bench, "link", _sides(bench), LINK_GOALS, relay.url)
 
 
 def _sides(bench: Bench) -> Sequence[Side]:
@@ -79,8 +77,3 @@ def _peers(folder: Path, into: Path) -> Iterator[Side]:
             own.mkdir(parents=True)
             tool.write(own, migrations)
         yield Side(f"{tool.name} {tool.version}", partial(tool.command, programs, own), tools.environment_of_peer)
-
-
-def _run(bench: Bench, side: Side, relay: Relay | None = None) -> Cost:
-    with bench.database() as database:
-        return bench.run(side, database, relay.url if relay else str)

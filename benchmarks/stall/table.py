@@ -41,19 +41,25 @@ def of_operation(operation: Operation, seen: Mapping[str, Seen | str], bound: fl
 
 
 def _longest_and_end(seen: Seen, bound: float) -> str:
-    failed = f", {seen.latency.failed} queries failed" if seen.latency.failed else ""
-    if seen.exit == 0 and seen.took is not None:
-        return f"{seen.latency.longest:.2f}{failed}; {'done' if seen.done else 'not done'}, {seen.took:.1f}"
-    return f"{seen.latency.longest:.2f}{failed}; {_end(seen, bound)}"
+    failed = f" ({seen.latency.failed} failed)" if seen.latency.failed else ""
+    if seen.exit is None or seen.took is None:
+        end = _end(seen, bound)
+    elif seen.exit or not seen.done:
+        end = f"exit {seen.exit} after {seen.took:.1f}, {'done' if seen.done else 'not done'}"
+    else:
+        end = f"done in {seen.took:.1f}"
+    return f"{seen.latency.longest:.2f}{failed}; {end}"
 
 
 def _rank(seen: Mapping[str, Seen | str]) -> str:
     """Where ours is among those that did the work."""
     longest = {name: each.latency.longest for name, each in seen.items() if isinstance(each, Seen) and each.done}
-    ours = longest.pop("ours", None)
-    if ours is None or not longest:
-        return "" if "ours" not in seen or ours is not None else "not done"
-    best = min(longest, key=lambda name: longest[name])
+    if "ours" not in longest:
+        return "not done" if "ours" in seen else ""
+    ours = longest.pop("ours")
+    best = min(longest, key=lambda name: longest[name], default=None)
+    if best is None:
+        return "the only one"
     ahead = longest[best] - ours
     if abs(ahead) < LEVEL:
         return f"level with {best}"

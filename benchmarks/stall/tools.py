@@ -121,7 +121,7 @@ def _texts(inside: str, outside: str) -> Callable[[Path, Sequence[Migration]], N
 
 
 _ALEMBIC_INI = "[alembic]\nscript_location = %(here)s\n"
-_ALEMBIC_ENV = """\
+ALEMBIC_ENV = """\
 import os
 
 from alembic import context
@@ -153,7 +153,7 @@ def _alembic() -> Tool:
     def write(folder: Path, migrations: Sequence[Migration]) -> None:
         (folder / "versions").mkdir()
         (folder / "alembic.ini").write_text(_ALEMBIC_INI)
-        (folder / "env.py").write_text(_ALEMBIC_ENV)
+        (folder / "env.py").write_text(ALEMBIC_ENV)
         before: str | None = None
         for number, each in enumerate(migrations, 1):
             revision = f"{number:04}"
