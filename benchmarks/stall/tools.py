@@ -6,13 +6,14 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks import sides
 from benchmarks.harness import Bench, environment
 from benchmarks.stall.prefixes import Unavailable, node_prefix, python_prefix
 
-TOOLS = ("ours", "psql", "dbmate", "alembic", "yoyo", "node-pg-migrate", "postgres-migrations")
+TOOLS = ("ours", "psql", "dbmate", "sql-migrate", "alembic", "yoyo", "node-pg-migrate", "postgres-migrations")
 DBMATE = "2.36.0"
 NODE_PG_MIGRATE, PG = "9.0.0", "8.23.1"
 POSTGRES_MIGRATIONS = "5.3.0"
@@ -56,7 +57,7 @@ def tools_of(bench: Bench) -> list[Tool]:
 
 def peers() -> list[Tool]:
     """The other migration tools."""
-    return [_dbmate(), _alembic(), _yoyo(), _node_pg_migrate(), _postgres_migrations()]
+    return [_dbmate(), _sql_migrate(), _alembic(), _yoyo(), _node_pg_migrate(), _postgres_migrations()]
 
 
 def environment_of(tool: Tool, url: str, bench: Bench) -> dict[str, str]:
@@ -97,6 +98,29 @@ def _dbmate() -> Tool:
 
     write = _texts(*(f"-- migrate:up{option}\n{{0}}\n-- migrate:down\n" for option in ("", " transaction:false")))
     return Tool("dbmate", DBMATE, lambda: node_prefix("dbmate", [f"dbmate@{DBMATE}"]), write, command)
+
+
+def _sql_migrate() -> Tool:
+    """No package of pip or npm has it, but Debian's has."""
+    texts = _texts(*(f"-- +migrate Up{option}\n{{0}}\n-- +migrate Down\n" for option in ("", " notransaction")))
+
+    def write(folder: Path, migrations: Sequence[Migration]) -> None:
+        texts(folder, migrations)
+        known = f"  dialect: postgres\n  datasource: ${{DATABASE_URL}}\n  dir: {folder}\n"
+        (folder / "dbconfig.yml").write_text(f"development:\n{known}")
+
+    def command(programs: Path, folder: Path, url: str) -> Sequence[str]:
+        return [str(programs / "sql-migrate"), "up", "-config", str(folder / "dbconfig.yml")]
+
+    ready = partial(_folder_of, "sql-migrate", "apt-get install sql-migrate")
+    return Tool("sql-migrate", "of Debian", ready, write, command)
+
+
+def _folder_of(program: str, how: str) -> Path:
+    found = shutil.which(program)
+    if found is None:
+        raise Unavailable(f"there is no {program}: {how}")
+    return Path(found).parent
 
 
 def _yoyo() -> Tool:
@@ -212,10 +236,8 @@ def _postgres_migrations() -> Tool:
         return node_prefix("postgres-migrations", [f"postgres-migrations@{POSTGRES_MIGRATIONS}"])
 
     def command(programs: Path, folder: Path, url: str) -> Sequence[str]:
-        node = shutil.which("node")
-        if node is None:
-            raise Unavailable("there is no node")
-        return [node, "-e", _POSTGRES_MIGRATIONS, str(programs.parent / "postgres-migrations"), str(folder)]
+        node = _folder_of("node", "install Node.js") / "node"
+        return [str(node), "-e", _POSTGRES_MIGRATIONS, str(programs.parent / "postgres-migrations"), str(folder)]
 
     texts = _texts("{0}", "-- postgres-migrations disable-transaction\n{0}")
 
