@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from benchmarks.stall.scenarios import Seen
+
 Found = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]  # by measurement, side and figure, round by round
+Stalls = Mapping[str, Mapping[str, Seen | str]]  # by operation and tool; a sentence where nothing was measured
 OURS = "aurora-migrations "  # how the names of our sides begin
 
 
@@ -110,9 +113,8 @@ def draw(found: Found, folder: Path, note: str) -> None:
             _write(folder / f"{chart.file}.svg", chart.title, note, _WIDTH, list(_bars(sides, chart.goals)))
 
 
-def draw_operations(found: Mapping[str, Mapping[str, tuple[float, bool] | None]], folder: Path, note: str) -> None:
-    """Writes the grid: by operation and tool the longest query in seconds and whether the operation was done; None
-    where nothing was measured."""
+def draw_operations(found: Stalls, folder: Path, note: str) -> None:
+    """Writes the grid: by operation and tool the longest query, and whether the operation was done."""
     title = "The application's longest query during a migration, s"
     width = _label_width(found) + _CELL * len(next(iter(found.values()))) + 12
     _write(folder / "operations.svg", title, note, width, list(_grid(found)))
@@ -170,9 +172,10 @@ def _value(goal: _Goal, medians: Mapping[str, float]) -> float | None:
     return next((goal.times * value for side, value in medians.items() if side.startswith(goal.side)), None)
 
 
-def _grid(found: Mapping[str, Mapping[str, tuple[float, bool] | None]]) -> Iterator[str]:
+def _grid(found: Stalls) -> Iterator[str]:
     left, tools = _label_width(found), list(next(iter(found.values())))
-    longest = max((each[0] for row in found.values() for each in row.values() if each), default=0) or 1
+    seen = [each for row in found.values() for each in row.values() if isinstance(each, Seen)]
+    longest = max((each.latency.longest for each in seen), default=1.0)
     yield "".join(
         _text(left + _CELL * i, 17, tool, "name small" if i == 0 else "small") for i, tool in enumerate(tools)
     )
@@ -180,13 +183,13 @@ def _grid(found: Mapping[str, Mapping[str, tuple[float, bool] | None]]) -> Itera
         line = f'<path class="rule" d="M14 0H{left + _CELL * len(tools) - 2}"/>' + _text(14, 17, operation)
         for number, (tool, each) in enumerate(row.items()):
             x, ours = left + _CELL * number, tool == "ours"
-            if each is None:
+            if isinstance(each, str):
                 line += _text(x, 17, "not measured", "small")
                 continue
-            seconds, done = each
-            kind = "undone" if not done else "ours" if ours else "other"
+            seconds = each.latency.longest
+            kind = "undone" if not each.done else "ours" if ours else "other"
             line += _rect(kind, x, max(1.5, _BAR * seconds / longest), 17, 6)
-            line += _text(x, 14, f"{seconds:.2f}{'' if done else ', not done'}", "name" if ours else "")
+            line += _text(x, 14, f"{seconds:.2f}{'' if each.done else ', not done'}", "name" if ours else "")
         yield line
 
 

@@ -48,12 +48,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     letters = [scenario.letter for scenario in SCENARIOS]
     parser.add_argument("--scenario", action="append", choices=letters, help="one of them, repeatable (default: all)")
-    parser.add_argument("--tool", action="append", choices=TOOLS, help="one of them, repeatable (default: all)")
+    parser.add_argument(
+        "--tool", action="append", choices=TOOLS, metavar="NAME", help=f"repeatable: {', '.join(TOOLS)} (default: all)"
+    )
     names = [operation.name for operation in OPERATIONS]
     parser.add_argument(
         "--operations", action="store_const", const=names, dest="operation", help="ten operations instead of scenarios"
     )
-    parser.add_argument("--operation", action="append", choices=names, help="one of them, repeatable")
+    parser.add_argument(
+        "--operation", action="append", choices=names, metavar="NAME", help=f"repeatable: {', '.join(names)}"
+    )
     parser.add_argument("--rows", type=int, help="of each table (default: 1000000; of operations: 300000)")
     parser.add_argument(
         "--seconds", type=float, help="for which the session of (a), or of operations, sits idle (default: 20; 5)"
@@ -65,6 +69,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     drawn = "draw the longest queries by operation and tool as a chart (SVG) into this folder"
     parser.add_argument("--charts", type=Path, metavar="FOLDER", help=drawn)
     arguments = parser.parse_args(argv)
+    if arguments.operation and arguments.scenario:
+        parser.error("operations and scenarios are measured one after the other: leave out one of them")
+    if arguments.charts and not arguments.operation:
+        parser.error("only operations are drawn: add --operations")
     rows, seconds = (300_000, 5.0) if arguments.operation else (1_000_000, 20.0)
     arguments.rows, arguments.seconds = arguments.rows or rows, arguments.seconds or seconds
     arguments.scenario = arguments.scenario or letters
@@ -142,15 +150,8 @@ def _measure_operations(
             found[operation.name] = {tool.name: _row(trials, tool, ready[tool.name]) for tool in tools}
         print(table.of_operation(operation, found[operation.name], settings.bound), flush=True)
     if folder:
-        drawn = {
-            name: {
-                tool: (seen.latency.longest, seen.done) if isinstance(seen, Seen) else None
-                for tool, seen in row.items()
-            }
-            for name, row in found.items()
-        }
         note = f"{machine(bench)}; {settings.rows:,} rows, behind a session that sits idle for {settings.seconds:g} s"
-        charts.draw_operations(drawn, folder, note)
+        charts.draw_operations(found, folder, note)
     return int(any(seen == NOT_MEASURED for row in found.values() for seen in row.values()))
 
 

@@ -66,7 +66,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation("index", "CREATE INDEX reading_note_idx ON reading (note);\n", _INDEXED, "writes, for the build"),
     Operation(
-        "index, concurrently",
+        "index concurrently",
         "CREATE INDEX CONCURRENTLY reading_note_idx ON reading (note);\n",
         _INDEXED,
         "neither",

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import charts
+from benchmarks.stall.latency import Query, summarise
+from benchmarks.stall.scenarios import Seen
 
 SVG = "{http://www.w3.org/2000/svg}"
 LETTER = 6.5  # pixels at least, of sans-serif at 12
@@ -56,7 +58,11 @@ def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
 
 
 def test_the_grid_shows_each_operation_and_tool(tmp_path: Path) -> None:
-    row = {"ours": (0.1, True), "psql": (4.0, True), "postgres-migrations": (0.02, False), "yoyo": None}
+    row: dict[str, Seen | str] = {
+        name: Seen(summarise([Query(1.0, 1.0 + longest)]), done=done)
+        for name, longest, done in (("ours", 0.1, True), ("psql", 4.0, True), ("postgres-migrations", 0.02, False))
+    }
+    row["yoyo"] = "can't be had"
     charts.draw_operations({"index, concurrently": row, "backfill": row}, tmp_path, "today")
 
     root = _drawn(tmp_path / "operations.svg")
