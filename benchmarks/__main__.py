@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import charts
-from benchmarks.harness import Bench, Failed, circumstances, prepared
+from benchmarks.harness import Bench, Failed, circumstances, machine, prepared
 from benchmarks.measures import (
     applying,
     building,
@@ -45,6 +45,7 @@ def main() -> int:
     chosen = arguments.names or list(MEASUREMENTS)
     with prepared(arguments.rounds) as bench:
         print(f"{circumstances(bench)}; {bench.rounds} rounds\n", flush=True)
+        note = f"{machine(bench)}; medians (--rounds {bench.rounds}), lines from lowest to highest; ours in blue"
         for name in chosen:
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
@@ -53,7 +54,7 @@ def main() -> int:
                 print(failed, file=sys.stderr)
                 return 1
         if arguments.charts:
-            charts.draw(bench.found, arguments.charts)
+            charts.draw(bench.found, arguments.charts, note)
     return 0
 
 

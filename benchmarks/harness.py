@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,11 @@ class Bench:
         after = self._settled_server_cpu()
         spent = after - before if before is not None and after is not None else None
         return Cost(cost.wall, cost.client, spent, cost.peak)
+
+    def run_fresh(self, side: Side, way: Callable[[str], str] = str) -> Cost:
+        """The same on a database of its own."""
+        with self.database() as database:
+            return self.run(side, database, way)
 
     def _wait_until_left(self, database: str) -> None:
         ask = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND backend_type = 'client backend'"
@@ -199,6 +204,14 @@ def take_turns(rounds: int, runs: Sequence[Callable[[], Cost]]) -> list[list[Cos
     return costs
 
 
+def compare_fresh(
+    bench: Bench, name: str, sides: Sequence[Side], goals: Sequence[str], way: Callable[[str], str] = str
+) -> str:
+    """Measures in turns, each run on a database of its own; returns the table."""
+    runs = [partial(bench.run_fresh, side, way) for side in sides]
+    return compare(bench, name, sides, take_turns(bench.rounds, runs), goals)
+
+
 def compare(
     bench: Bench, name: str, sides: Sequence[Side], costs: Sequence[Sequence[Cost]], goals: Sequence[str]
 ) -> str:
@@ -252,6 +265,11 @@ def circumstances(bench: Bench) -> str:
     """Where and on what this was measured."""
     names = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
     shown = ", ".join(f"{name} {bench.sql(f'SHOW {name}')}" for name in names)
+    return f"{machine(bench)}; {shown}"
+
+
+def machine(bench: Bench) -> str:
+    """When, and with which versions."""
     python = platform.python_version()
     versions = f"PostgreSQL {bench.server.version}, Python {python}, {os.cpu_count()} cores"
-    return f"{time.strftime('%Y-%m-%d')}; {versions}; {shown}"
+    return f"{time.strftime('%Y-%m-%d')}; {versions}"

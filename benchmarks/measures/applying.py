@@ -4,14 +4,17 @@ tools; at hand, and over a link on which an answer takes 1 ms."""
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from benchmarks import sides
 from benchmarks.files import write_migrations, write_psql_script
-from benchmarks.harness import Bench, Cost, Side, compare, run_child, take_turns
+from benchmarks.harness import Bench, Cost, Side, compare, compare_fresh, run_child, take_turns
 from benchmarks.relay import Relay
-from benchmarks.rivals import rivals
+from benchmarks.stall import tools
+from benchmarks.stall.prefixes import Unavailable
 
 NUMBER = 1_000
 ROUND_TRIP = 0.001  # seconds
@@ -21,7 +24,7 @@ LINK_GOALS = ("", "", "", "wall 0.65", "", "ahead of all; dbmate 0.5")
 
 def measure(bench: Bench) -> str:
     compared = _sides(bench)
-    costs = take_turns(bench.rounds, [partial(_run, bench, side) for side in compared])
+    costs = take_turns(bench.rounds, [partial(bench.run_fresh, side) for side in compared])
     return f"{compare(bench, 'applying', compared, costs, GOALS)}\n\n{_of_comparison(costs[1], costs[2])}"
 
 
@@ -37,10 +40,8 @@ def _of_comparison(replayed: Sequence[Cost], not_replayed: Sequence[Cost]) -> st
 
 def measure_link(bench: Bench) -> str:
     """The relay delays each way by half the time."""
-    compared = _sides(bench)
     with Relay(bench.server.port, ROUND_TRIP / 2) as relay:
-        runs = [partial(_run, bench, side, relay) for side in compared]
-        return compare(bench, "link", compared, take_turns(bench.rounds, runs), LINK_GOALS)
+        return compare_fresh(bench, "link", _sides(bench), LINK_GOALS, relay.url)
 
 
 def _sides(bench: Bench) -> Sequence[Side]:
@@ -57,10 +58,22 @@ def _sides(bench: Bench) -> Sequence[Side]:
         sides.ours(not_replayed, "run, by its manifest, not replayed"),
         sides.psql(bench, script),
         sides.psycopg_loop(folder),
-        *rivals(folder, bench.folder / "rivals"),
+        *_peers(folder, bench.folder / "peers"),
     ]
 
 
-def _run(bench: Bench, side: Side, relay: Relay | None = None) -> Cost:
-    with bench.database() as database:
-        return bench.run(side, database, relay.url if relay else str)
+def _peers(folder: Path, into: Path) -> Iterator[Side]:
+    """Other tools, installed as for the stall, each with a folder of its own for the same migrations; one that can't be
+    had is named on stderr."""
+    migrations = [tools.Migration(path.stem, path.read_text()) for path in sorted(folder.glob("*.sql"))]
+    for tool in tools.peers():
+        try:
+            programs = tool.ready()
+        except Unavailable as reason:
+            print(f"{tool.name} can't be had here: {reason}", file=sys.stderr)
+            continue
+        own = into / tool.name
+        if not own.exists():
+            own.mkdir(parents=True)
+            tool.write(own, migrations)
+        yield Side(f"{tool.name} {tool.version}", partial(tool.command, programs, own), tools.environment_of_peer)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
 from benchmarks import sides
 from benchmarks.files import write_migrations, write_psql_script, write_units
-from benchmarks.harness import Bench, Cost, Side, compare, take_turns
+from benchmarks.harness import Bench, compare_fresh
 
 FEW, MANY = 1_000, 5_000
 UNITS = 3_200
@@ -24,16 +21,5 @@ def measure(bench: Bench) -> str:
         sides.ours(halves, f"run, {UNITS // 2:,} units"),
         sides.psql(bench, script),
     ]
-    first = _compare(bench, "pending", pending, ("", "wall 5, within 10 %"))
-    return f"{first}\n\n{_compare(bench, 'units', of_units, ('5 ms a unit', 'wall 2', ''))}"
-
-
-def _compare(bench: Bench, name: str, compared: Sequence[Side], goals: Sequence[str]) -> str:
-    return compare(
-        bench, name, compared, take_turns(bench.rounds, [partial(_run, bench, side) for side in compared]), goals
-    )
-
-
-def _run(bench: Bench, side: Side) -> Cost:
-    with bench.database() as database:
-        return bench.run(side, database)
+    first = compare_fresh(bench, "pending", pending, ("", "wall 5, within 10 %"))
+    return f"{first}\n\n{compare_fresh(bench, 'units', of_units, ('5 ms a unit', 'wall 2', ''))}"

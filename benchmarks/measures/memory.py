@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from benchmarks import sides
 from benchmarks.files import write_large_migration, write_psql_script, write_statements
-from benchmarks.harness import Bench, Cost, Side, compare, take_turns
+from benchmarks.harness import Bench, compare_fresh
 
 SIZE = 20_000_000  # bytes
 NUMBER = 100_000
@@ -27,10 +26,4 @@ def measure_statements(bench: Bench) -> str:
 def _measure(bench: Bench, name: str, folder: Path, goals: tuple[str, ...]) -> str:
     script = write_psql_script(folder, bench.folder / f"{name}.psql")
     compared = [sides.ours(folder), sides.psql(bench, script), sides.psycopg_loop(folder)]
-    runs = [partial(_run, bench, side) for side in compared]
-    return compare(bench, name, compared, take_turns(bench.rounds, runs), goals)
-
-
-def _run(bench: Bench, side: Side) -> Cost:
-    with bench.database() as database:
-        return bench.run(side, database)
+    return compare_fresh(bench, name, compared, goals)

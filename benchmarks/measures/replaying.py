@@ -79,7 +79,7 @@ def main() -> None:
             (migrations / f"{FILES + 1 + n:04}_new.sql").write_text(f"CREATE TABLE new_{n} (id int);\n")
             files = check(discover(migrations))
             print(f"one new file on top:                        {_seconds(files):.2f} s")
-        print(f"nothing new:                                {_seconds(files):.2f} s")
+        print(f"nothing new:                                {_seconds(check(discover(migrations))):.2f} s")
         with server.embedded() as found:
             (name, *_) = found._template_names().values()
             copy = found.create(name)

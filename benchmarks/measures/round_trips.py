@@ -27,7 +27,9 @@ def measure(bench: Bench) -> str:
     ]
     for make, goal in zip(makers, GOALS, strict=True):
         low, high = (_count(bench, make(folder)) for folder in (few, many))
-        lines.append(f"| {make(few).name} | {low} | {high} | {(high - low) / (MANY - FEW):g} | {goal} |")
+        number, name = (high - low) / (MANY - FEW), make(few).name
+        bench.found.setdefault("round-trips", {})[name] = {"number": [number]}
+        lines.append(f"| {name} | {low} | {high} | {number:g} | {goal} |")
     return "\n".join(lines)
 
 

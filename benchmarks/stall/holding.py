@@ -1,6 +1,6 @@
 """Sessions that are in a migration's way, a process of its own.
 
-    python -m benchmarks.stall.holding idle URL SECONDS TABLE              one reads the table, then sits idle in a
+    python -m benchmarks.stall.holding idle URL SECONDS SQL                one runs a statement, then sits idle in its
                                                                            transaction
     python -m benchmarks.stall.holding turns URL SECONDS SESSIONS TABLE... so many per table hold it in turns of up to
                                                                            so many seconds, without pause
@@ -29,10 +29,10 @@ async def _connect(url: str) -> psycopg.AsyncConnection:
     return await psycopg.AsyncConnection.connect(url, autocommit=True, application_name="stall-holder")
 
 
-async def _idle(url: str, seconds: float, table: str) -> None:
+async def _idle(url: str, seconds: float, statement: str) -> None:
     connection = await _connect(url)
     await connection.execute("BEGIN")
-    await connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(table)))
+    await connection.execute(statement.encode())
     print(HELD, flush=True)
     await asyncio.sleep(seconds)
     await connection.execute("COMMIT")

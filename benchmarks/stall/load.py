@@ -1,6 +1,7 @@
 """The application, a process of its own: queries by primary key at a steady rate, whatever becomes of them.
 
-    python -m benchmarks.stall.load URL ROWS TABLE...
+    python -m benchmarks.stall.load reads URL ROWS TABLE...
+    python -m benchmarks.stall.load writes URL ROWS TABLE...    every other query changes its row
 
 Prints a line when its connections are there, works until its stdin is closed, waits for the answers of all queries
 that were due until then, and prints each as JSON: due, ended, failed.
@@ -25,6 +26,8 @@ from benchmarks.stall.latency import Query
 RATE = 200  # queries a second
 CONNECTIONS = 16
 READY = "ready"
+_READ = "SELECT note FROM {} WHERE id = %s"
+_WRITE = "UPDATE {} SET note = note || '.' WHERE id = %s RETURNING note"
 
 Ask = Callable[[int], Awaitable[None]]
 _Due = asyncio.Queue[tuple[int, float] | None]
@@ -69,26 +72,27 @@ async def _serve(ask: Ask, queue: _Due, found: list[Query]) -> None:
         found.append(Query(due, time.monotonic(), failed))
 
 
-def _asker(connection: psycopg.AsyncConnection, tables: Sequence[str], rows: int) -> Ask:
-    """Reads a row by its key, the tables in turn."""
-    texts = [sql.SQL("SELECT note FROM {} WHERE id = %s").format(sql.Identifier(table)) for table in tables]
+def _asker(connection: psycopg.AsyncConnection, texts: Sequence[sql.Composed], rows: int) -> Ask:
+    """Sends the texts in turn, each with the key of some row but the last one, which a session in the way may hold."""
     keys = random.Random(1)
 
     async def ask(number: int) -> None:
-        cursor = await connection.execute(texts[number % len(texts)], [keys.randint(1, rows)], prepare=True)
+        cursor = await connection.execute(texts[number % len(texts)], [keys.randint(1, rows - 1)], prepare=True)
         await cursor.fetchone()
 
     return ask
 
 
-async def _main(url: str, rows: int, tables: Sequence[str]) -> None:
+async def _main(how: str, url: str, rows: int, tables: Sequence[str]) -> None:
     stop = asyncio.Event()
+    kinds = (_READ, _WRITE) if how == "writes" else (_READ,)
+    texts = [sql.SQL(kind).format(sql.Identifier(table)) for table in tables for kind in kinds]
     async with contextlib.AsyncExitStack() as stack:
         asks = []
         for _ in range(CONNECTIONS):
             connection = await psycopg.AsyncConnection.connect(url, autocommit=True, application_name="stall-load")
-            asks.append(_asker(await stack.enter_async_context(connection), tables, rows))
-            for number in range(len(tables)):
+            asks.append(_asker(await stack.enter_async_context(connection), texts, rows))
+            for number in range(len(texts)):
                 await asks[-1](number)  # the plans are made before anything is measured
         print(READY, flush=True)
         working = asyncio.create_task(work(asks, RATE, stop))
@@ -103,4 +107,4 @@ def read(said: str) -> list[Query]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))
+    asyncio.run(_main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.stall.latency import Summary
+from benchmarks.stall.operations import ADD_COLUMN, Operation, add_column
 
 Holders = Callable[[str, float, float], Sequence[str]]
 PROMISE = 2.0  # seconds; the default of lock_timeout
@@ -20,7 +21,7 @@ class Seen:
         took: seconds from its start to its end; None where nothing was run.
         after: seconds from the blocker's end to its own, where the blocker ends by itself.
         exit: its exit code; None if it was killed.
-        done: whether every table has its column.
+        done: whether the database shows what the migration does.
         note: what else must be known to read the figures.
     """
 
@@ -41,7 +42,9 @@ class Scenario:
         title: what it is.
         goal: what ours is to hold, in words.
         met: whether it did.
-        tables: those that the migration changes and the application reads.
+        tables: those that the application uses.
+        operation: what the migration does to them.
+        writes: whether every other query of the application changes a row.
         holders: arguments of the process that is in the way, made from the URL, the seconds for which one session
             sits idle, and those of the longest turn.
         ends_by_itself: whether that process says when it has left.
@@ -53,13 +56,15 @@ class Scenario:
     goal: str
     met: Callable[[Seen], bool]
     tables: Sequence[str] = ("reading",)
+    operation: Operation = ADD_COLUMN
+    writes: bool = False
     holders: Holders | None = None
     ends_by_itself: bool = False
     vacuums: bool = False
 
 
-def _idle(table: str) -> Holders:
-    return lambda url, idle, _: ["idle", url, str(idle), table]
+def _idle(statement: str) -> Holders:
+    return lambda url, idle, _: ["idle", url, str(idle), statement]
 
 
 def _turns(sessions: int, *tables: str) -> Holders:
@@ -80,7 +85,7 @@ SCENARIOS = (
         "behind a session that sits idle in a transaction",
         "longest under 0.15 s, done within 2 s",
         _gets_out_of_the_way,
-        holders=_idle("reading"),
+        holders=_idle("SELECT FROM reading LIMIT 1"),
         ends_by_itself=True,
     ),
     Scenario(
@@ -97,6 +102,21 @@ SCENARIOS = (
         "done, longest not over 2 s",
         _keeps_the_promise,
         tables=("reading", "sensor", "station"),
+        operation=add_column("reading", "sensor", "station"),
         holders=_turns(10, "reading", "sensor", "station"),
     ),
 )
+
+
+def of_operation(operation: Operation) -> Scenario:
+    """The one in which the operations are compared. To have changed a row is in the way of each of them."""
+    return Scenario(
+        operation.name,
+        "behind a session that has changed a row and sits idle in its transaction",
+        "done",
+        lambda seen: seen.done,
+        operation=operation,
+        writes=True,
+        holders=_idle("UPDATE reading SET note = note WHERE id = (SELECT max(id) FROM reading)"),
+        ends_by_itself=True,
+    )

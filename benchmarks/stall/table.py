@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from benchmarks.stall.operations import Operation
 from benchmarks.stall.scenarios import Scenario, Seen
 
 NO_MIGRATION = "no migration"
 _HEAD = ("", "longest query, s", "p99, s", "over 0.1 s", "over 1 s", "of", "took, s", "end", "goal")
 _AFTER = "after the blocker, s"
+LEVEL = 0.1  # seconds; a smaller difference of two longest queries says nothing
 
 
 def of_scenario(scenario: Scenario, rows: Sequence[tuple[str, Seen | str]], bound: float) -> str:
@@ -25,6 +27,43 @@ def of_scenario(scenario: Scenario, rows: Sequence[tuple[str, Seen | str]], boun
 
 def of_tools(rows: Sequence[tuple[str, str, str]]) -> str:
     return _markdown([("", "version", "on a table that nobody uses"), ("---",) * 3, *rows])
+
+
+def head_of_operations(tools: Sequence[str]) -> str:
+    head = ("", "blocks", *tools, "ours is")
+    return _markdown([head, ["---"] * len(head)])
+
+
+def of_operation(operation: Operation, seen: Mapping[str, Seen | str], bound: float) -> str:
+    """A row: of each tool the longest query of the application, and how it ended when."""
+    cells = [each if isinstance(each, str) else _longest_and_end(each, bound) for each in seen.values()]
+    return _markdown([[operation.name, operation.blocks, *cells, _rank(seen)]])
+
+
+def _longest_and_end(seen: Seen, bound: float) -> str:
+    failed = f" ({seen.latency.failed} failed)" if seen.latency.failed else ""
+    if seen.exit is None or seen.took is None:
+        end = _end(seen, bound)
+    elif seen.exit or not seen.done:
+        end = f"exit {seen.exit} after {seen.took:.1f}, {'done' if seen.done else 'not done'}"
+    else:
+        end = f"done in {seen.took:.1f}"
+    return f"{seen.latency.longest:.2f}{failed}; {end}"
+
+
+def _rank(seen: Mapping[str, Seen | str]) -> str:
+    """Where ours is among those that did the work."""
+    longest = {name: each.latency.longest for name, each in seen.items() if isinstance(each, Seen) and each.done}
+    if "ours" not in longest:
+        return "not done" if "ours" in seen else ""
+    ours = longest.pop("ours")
+    best = min(longest, key=lambda name: longest[name], default=None)
+    if best is None:
+        return "the only one"
+    ahead = longest[best] - ours
+    if abs(ahead) < LEVEL:
+        return f"level with {best}"
+    return "first" if ahead > 0 else f"behind {best} by {-ahead:.2f} s"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -27,7 +27,7 @@ class Settings:
 
     Attributes:
         rows: of each table.
-        seconds: for which the session of (a) sits idle.
+        seconds: for which the session of (a), or of the operations, sits idle.
         turn: seconds of the longest turn in (b) and (d).
         bound: seconds after which a run is killed.
     """
@@ -63,8 +63,8 @@ class Trials:
                 return self._migrate(database, tool, programs, application, holders)
 
     def _migrate(self, database: str, tool: Tool, programs: Path, application: Child, holders: Child | None) -> Seen:
-        tables = self.scenario.tables
-        ended = migrate(self.bench, database, tool, programs, tables, self.settings.bound)
+        operation = self.scenario.operation
+        ended = migrate(self.bench, database, tool, programs, operation, self.settings.bound)
         if ended.exit is None:
             self._end_sessions_left(database)
         if ended.exit != 0:
@@ -72,13 +72,14 @@ class Trials:
         left = self._left(holders)
         time.sleep(TAIL)
         latency = _told(application, ended.begun)
-        done = is_done(self.bench, database, tables)
+        done = is_done(self.bench, database, operation)
         after = ended.ended - left if left is not None and done else None
         return Seen(latency, ended.took, after, ended.exit, done, self._note(database))
 
     def _application(self, database: str) -> contextlib.AbstractContextManager[Child]:
         url, rows = self.bench.server.url(database), str(self.settings.rows)
-        return child("benchmarks.stall.load", [url, rows, *self.scenario.tables], self.bench.folder)
+        how = "writes" if self.scenario.writes else "reads"
+        return child("benchmarks.stall.load", [how, url, rows, *self.scenario.tables], self.bench.folder)
 
     def _holders(self, database: str) -> contextlib.AbstractContextManager[Child | None]:
         if self.scenario.holders is None:

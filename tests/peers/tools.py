@@ -13,10 +13,20 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.stall.prefixes import Unavailable, node_prefix, python_prefix
-from benchmarks.stall.tools import ALEMBIC, DBMATE, NODE_PG_MIGRATE, PG, PSYCOPG, SQLALCHEMY, YOYO
+from benchmarks.stall.tools import (
+    ALEMBIC,
+    ALEMBIC_ENV,
+    DBMATE,
+    NODE_PG_MIGRATE,
+    PG,
+    POSTGRES_MIGRATIONS,
+    PSYCOPG,
+    SQLALCHEMY,
+    YOYO,
+)
 
 WANTED = "TEST_PEERS"  # set by `python -m tests.peers`; without it the tests are skipped
-KNEX, POSTGRES_MIGRATIONS, GRAPHILE_MIGRATE = "3.3.0", "5.3.0", "1.4.1"
+KNEX, GRAPHILE_MIGRATE = "3.3.0", "1.4.1"
 DRIZZLE, LIQUIBASE, DJANGO = "0.45.4", "4.28.1", "5.2.19"
 _TIME = 1700000000000  # of the first file, where files are numbered by time
 
@@ -146,21 +156,7 @@ def _alembic(folder: Path, number: int, sql: str) -> None:
     text = f'from alembic import op\nrevision = "ae1027a6a{number:03}"\ndown_revision = {before}\n\n\n'
     _write(folder, f"versions/{number:03}.py", f"{text}def upgrade():\n    op.execute({sql!r})\n")
     _write(folder, "alembic.ini", "[alembic]\nscript_location = %(here)s\n")
-    _write(folder, "env.py", _ALEMBIC_ENV)
-
-
-_ALEMBIC_ENV = """\
-import os
-
-from alembic import context
-from sqlalchemy import create_engine, pool
-
-url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://")
-with create_engine(url, poolclass=pool.NullPool).connect() as connection:
-    context.configure(connection=connection)
-    with context.begin_transaction():
-        context.run_migrations()
-"""
+    _write(folder, "env.py", ALEMBIC_ENV)
 
 
 def _django(folder: Path, number: int, sql: str) -> None:

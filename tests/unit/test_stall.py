@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.stall import table
 from benchmarks.stall.latency import Query, since, summarise
 from benchmarks.stall.load import work
+from benchmarks.stall.operations import OPERATIONS
 from benchmarks.stall.running import run_bounded
 from benchmarks.stall.scenarios import SCENARIOS, Seen
 
@@ -79,3 +81,25 @@ def test_a_tool_that_does_not_end_is_killed_and_has_no_exit_code(tmp_path: Path)
 
     assert run_bounded(sleeping, tmp_path, {}, bound=0).exit is None
     assert run_bounded([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, {}, bound=60).exit == 3
+
+
+@pytest.mark.parametrize(
+    ("ours", "peer", "rank"),
+    [
+        ((0.1, True), (4.0, True), "first"),
+        ((0.1, True), (0.05, True), "level with psql"),
+        ((4.0, True), (0.1, True), "behind psql by 3.90 s"),
+        ((0.1, True), (0.01, False), "the only one"),  # who doesn't do the work is no rival
+        ((0.1, False), (4.0, True), "not done"),
+    ],
+)
+def test_a_row_of_operations_shows_where_ours_is(ours: tuple[float, bool], peer: tuple[float, bool], rank: str) -> None:
+    seen = {
+        name: Seen(summarise([Query(1.0, 1.0 + longest)]), 5.0, exit=0 if done else 1, done=done)
+        for name, (longest, done) in (("ours", ours), ("psql", peer))
+    }
+
+    row = table.of_operation(OPERATIONS[0], seen, bound=60)
+
+    assert row.endswith(f" | {rank} |")
+    assert ("exit 1 after 5.0, not done" in row) is not (ours[1] and peer[1])
