@@ -51,7 +51,8 @@ def read(keys: Sequence[Keys]) -> list[Outcome | None]:
 
 def write(keys: Keys, outcome: Outcome) -> None:
     """Keeps an outcome."""
-    _write(_file(_folder(), keys.outcome, "json"), json.dumps(outcome.to_json(), ensure_ascii=False, separators=(",", ":")))
+    text = json.dumps(outcome.to_json(), ensure_ascii=False, separators=(",", ":"))
+    _write(_file(_folder(), keys.outcome, "json"), text)
 
 
 def read_schema(state: str) -> str | None:
