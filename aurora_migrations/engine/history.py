@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history_format import (
@@ -39,7 +39,9 @@ from aurora_migrations.engine.history_format import (
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.protocol import Command, Param
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session, ours_and_limits
-from aurora_migrations.engine.script import PAST, Action, Job
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Action, Job
 
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution, {{origin}} FROM {SCHEMA}.applied ORDER BY version"
 _ORIGINS = f"SELECT source, tool, key FROM {SCHEMA}.origins ORDER BY source"
@@ -452,6 +454,8 @@ NOTHING_UNDONE = Undone()
 
 def read_done(session: Session, execution: str, start: str, action: Action) -> tuple[Done, ...]:
     """What the execution of this name that began then has applied or rolled back, in that order."""
+    from aurora_migrations.engine.script import PAST
+
     if read_format(session) < WITH_STARTS:
         return ()  # made by an earlier version of the product, and so by earlier executions
     (rows,) = read(session, Command(_DONE, [execution, start, action, PAST[action].replace("_", " ")]))

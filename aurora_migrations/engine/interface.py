@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
+from typing import TYPE_CHECKING
 
-from aurora_migrations.engine.catalog.effects import Rows
-from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.expectations import Check
-from aurora_migrations.engine.history import Applied
-from aurora_migrations.engine.locks.blockers import LockWait
-from aurora_migrations.engine.locks.budget import Held
-from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.session import Holder, Session
-from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
-from aurora_migrations.engine.steps.settings import Hazards
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.catalog.effects import Rows
+    from aurora_migrations.engine.errors import MigratorError
+    from aurora_migrations.engine.expectations import Check
+    from aurora_migrations.engine.history import Applied
+    from aurora_migrations.engine.locks.blockers import LockWait
+    from aurora_migrations.engine.locks.budget import Held
+    from aurora_migrations.engine.migrations import Migration
+    from aurora_migrations.engine.postgres.session import Holder, Session
+    from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
+    from aurora_migrations.engine.steps.settings import Hazards
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.errors import InvalidFile, InvalidInput, NextCommand
 
+INDEX = "manifest.json"  # where it is, the folder's files were compiled: see `manifest`
 _NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
 _CHUNK = 1 << 20
 _SHOWN = 100  # problems in one message

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-from aurora_migrations.engine.catalog.parts import KINDS
 from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.migrations import Problem
 
@@ -60,8 +59,6 @@ _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
 _IGNORE = re.compile(r"ignore\s+(?P<what>.+?)(?:\s+because\s+(?P<reason>.*))?", re.IGNORECASE)
 _VERIFY = ("verify", "verify always")
-# The longest first, as `operator class` begins with another kind.
-_IGNORED_KINDS = sorted((*KINDS, "rows"), key=len, reverse=True)
 _SETTINGS = ("detach", "lock_timeout", "statement_timeout", "transaction")
 
 
@@ -227,11 +224,14 @@ def _read_verify(word: str, rest: str, options: Options) -> Options:
 
 
 def _read_ignore(text: str) -> Ignored:
+    from aurora_migrations.engine.catalog.parts import KINDS
+
     match = _IGNORE.fullmatch(text)
     what = match["what"] if match else ""
-    kind = next((kind for kind in _IGNORED_KINDS if what.lower().startswith(f"{kind} ")), None)
+    kinds = sorted((*KINDS, "rows"), key=len, reverse=True)  # as `operator class` begins with another kind
+    kind = next((kind for kind in kinds if what.lower().startswith(f"{kind} ")), None)
     if kind is None:
-        known = ", ".join(sorted(_IGNORED_KINDS))
+        known = ", ".join(sorted(kinds))
         raise ValueError(
             f"`{text}` names no kind of object; write `ignore KIND NAME because REASON` with one of: {known}"
         )

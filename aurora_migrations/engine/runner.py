@@ -6,6 +6,9 @@ Read it from top to bottom. `apply`, `roll_back` and `undo` plan, take the lock,
     committed   the file's changes and its record are in the database, in one transaction
     failed      the attempt is rolled back; the retry policy decides whether there is another
     unknown     the connection was lost at COMMIT; `resolve_unknown_commit` reads in the history whether it went through
+
+What only a file that runs needs is loaded by `run_all` and below it: loading it takes longer than finding out that
+there is nothing to do.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from aurora_migrations.engine import history, history_format, interrupts
+from aurora_migrations.engine import history, history_format, interrupts, nontransactional
 from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
@@ -40,10 +43,7 @@ from aurora_migrations.engine.errors import (
 )
 from aurora_migrations.engine.history import NOTHING_UNDONE, read_done, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
-from aurora_migrations.engine.locks.blockers import Observer
-from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, invalid_files, read_text
-from aurora_migrations.engine.nontransactional import intents, settlement
 from aurora_migrations.engine.nontransactional.limits import LeftToServer
 from aurora_migrations.engine.plan import (
     Plan,
@@ -56,8 +56,13 @@ from aurora_migrations.engine.plan import (
     read_edits,
 )
 from aurora_migrations.engine.postgres.session import Holder, Session, acquire_run_lock, find_holder
-from aurora_migrations.engine.script import PAST, Action, Job
-from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, RunningAttempt
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.locks.blockers import Observer
+    from aurora_migrations.engine.locks.retry import RetryPolicy
+    from aurora_migrations.engine.nontransactional.intents import Running
+    from aurora_migrations.engine.script import Action, Job
+    from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -180,9 +185,10 @@ class _Runner:
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
         self._has_waited = False  # for another run
-        self._adopted: intents.Running | None = None  # what another run has left, and this one waits for
-        self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
-        self._observer = Observer(request.url, request.execution)
+        self._adopted: Running | None = None  # what another run has left, and this one waits for
+        self._retry: RetryPolicy  # both from `run_all` on
+        self._observer: Observer
+        self._closing = contextlib.ExitStack()
         self._session = connect(request)
         self._listener.connected(self._session)
 
@@ -190,7 +196,7 @@ class _Runner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._observer.close()
+        self._closing.close()
         self._session.close()
         self._listener.closed()
 
@@ -236,18 +242,18 @@ class _Runner:
 
     def resolve(self, migration: Migration, outcome: Literal["applied", "again"]) -> str:
         """Settles the migration's statement in doubt, and returns its name."""
-        return intents.resolve(self._session, migration, outcome, self._request.execution_start)
+        return nontransactional.intents.resolve(self._session, migration, outcome, self._request.execution_start)
 
     def cancel(self) -> str:
         """Ends the statement of the run that holds the lock, clears what it left, and reports what was done. A call
         whose answer was lost is repeated for the same run only."""
         session, began = self._session, self._request.execution_start
-        begun = intents.find_own_cancel(session, began)
+        begun = nontransactional.intents.find_own_cancel(session, began)
         if begun is None:
-            found = intents.find_what_to_cancel(session)
+            found = nontransactional.intents.find_what_to_cancel(session)
             begun = found.pid, f"Cancelled {found.doing or 'the statement'} of {replace(found, doing=None)}"
             session.prepare_to_write()
-            intents.mark_cancelled(session, *begun, began)
+            nontransactional.intents.mark_cancelled(session, *begun, began)
         pid, done = begun
         holder = find_holder(session)
         if holder and holder.pid != pid:
@@ -258,7 +264,7 @@ class _Runner:
         acquire_run_lock(session, SETTLE_TIME, self._listener.waiting)
         history_format.upgrade(session)
         history.close_interrupted(session)
-        dropped = settlement.clear_all(session)
+        dropped = nontransactional.settlement.clear_all(session)
         return f"{done}; dropped {', '.join(dropped)}, which it had left invalid" if dropped else done
 
     def doing(self, pid: int) -> str | None:
@@ -267,7 +273,7 @@ class _Runner:
         Raises:
             LeftToServer: it does, and this run's time is up.
         """
-        self._adopted = running = intents.read_running(self._session, pid, self._adopted)
+        self._adopted = running = nontransactional.intents.read_running(self._session, pid, self._adopted)
         if running and self._request.is_time_up():
             raise LeftToServer(str(running))
         return str(running) if running else None
@@ -282,16 +288,24 @@ class _Runner:
 
     def run_all(self, action: Action, migrations: Sequence[Migration]) -> None:
         """Runs files in order, and keeps what is done in `done`. All are checked before the first runs."""
+        from aurora_migrations.engine.locks.blockers import Observer
+        from aurora_migrations.engine.locks.retry import RetryPolicy
+        from aurora_migrations.engine.script import PAST
+
         self.check(action, migrations)
         self._listener.begins(action, migrations)
-        done, self._begun = self.done, intents.read_begun(self._session)
-        if gone := {version for _, version in self._begun} - self._request.source.package.by_version.keys():
+        request = self._request
+        self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
+        self._observer = self._closing.enter_context(contextlib.closing(Observer(request.url, request.execution)))
+        done, self._begun = self.done, nontransactional.intents.read_begun(self._session)
+        if gone := {version for _, version in self._begun} - request.source.package.by_version.keys():
             with contextlib.suppress(MigratorError):  # what can't be dropped, such as by this role, is in nobody's way
-                settlement.clear_all(self._session, gone, self._request.is_time_up)  # of files with another number now
+                # Of files with another number now.
+                nontransactional.settlement.clear_all(self._session, gone, request.is_time_up)
         for migration, following in zip(migrations, [*migrations[1:], None], strict=False):
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit
-            if done and not self._session.begun and not self._request.may_begin(0):
+            if done and not self._session.begun and not request.may_begin(0):
                 break
             try:
                 done.append(self.run_one(action, migration, following))
@@ -308,9 +322,9 @@ class _Runner:
         started = time.monotonic()
         job = begun or self._read_job(action, migration)
         if (action, migration.version) in self._begun:
-            settlement.clear_changed(self._session, job)
+            nontransactional.settlement.clear_changed(self._session, job)
         if self._has_waited:
-            intents.check_cancelled(self._session, job, 0)
+            nontransactional.intents.check_cancelled(self._session, job, 0)
         self._retry.begin_file(job.limits)
         read, begin = partial(self.read_next, action, following), partial(self.begin_next, started)
         result = self.run_with_retries(job, read, begin)
@@ -350,6 +364,8 @@ class _Runner:
         self, job: Job, read_next: Callable[[], None], begin_next: Callable[[], Job | None]
     ) -> AttemptResult:
         """Runs a file from its first unit that isn't committed yet; again, where the retry policy allows it."""
+        from aurora_migrations.engine.transaction import CommitUnknown, RunningAttempt
+
         wanted = job.limits
         while True:
             if not self._session.begun:
@@ -374,6 +390,8 @@ class _Runner:
     def wait_for_next_attempt(self, job: Job, error: MigratorError) -> None:
         """Waits outside the lock queue, with nothing of the failed attempt left in the session. A connection
         that is lost meanwhile is replaced: no transaction of ours was open."""
+        from aurora_migrations.engine.locks.retry import MEANWHILE
+
         try:
             self.reset_after(job)
             self._retry.wait(self._session, error)

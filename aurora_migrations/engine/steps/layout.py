@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.steps.execution import console_page
 
 WIDTH = 72
 LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 characters
@@ -173,6 +172,8 @@ def for_chat(
 def unwritten(environment: str, region: str, what: str) -> Mail:
     """What a state machine mails where preflight could not write the mail either. Its body has two places: for what
     failed, and the execution's ARN."""
+    from aurora_migrations.engine.steps.execution import console_page
+
     verdict = "Look at this now if the application does not work; otherwise it can wait until morning. The state of "
     verdict += "the database is unknown, because the function that reads it failed too."
     steps = [UNKNOWN, "See what is applied, then start the same action again:"]
