@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +40,12 @@ _UNEXPECTED = 10  # objects in a line
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Control characters but for line ends and tabs, and what changes the direction of a line. Names, errors and roles come
 # from databases and from executions, where anybody may have put escape sequences into them.
-_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROLS = ("\0\x08", "\x0b\x1f", "\x7f\x9f", "\u061c\u061c", "\u200e\u200f", "\u2028\u202e", "\u2066\u2069")
+_ESCAPES = {
+    code: chr(code).encode("unicode_escape").decode()
+    for first, last in _CONTROLS
+    for code in range(ord(first), ord(last) + 1)
+}
 
 
 def show(*lines: object, end: str = "\n") -> None:
@@ -151,7 +155,7 @@ def plural(count: int, noun: str) -> str:
 
 def printable(text: str) -> str:
     """The text with whatever would control a terminal as an escape, such as `\\x1b`."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return text.translate(_ESCAPES)
 
 
 class Printable:

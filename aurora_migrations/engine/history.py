@@ -118,8 +118,7 @@ class Applied(_Named):
     origin: str | None = None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """An applied migration, or a completed rollback; with the hash of the migration's file at that time."""
 
     attempt: int
@@ -128,8 +127,7 @@ class Change:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     """Where the database wasn't as the files make it when they were recorded without being run, by kind and identity:
     what was there, None if nothing was."""
 
@@ -170,8 +168,7 @@ class Records(NamedTuple):
     hashes: int
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Another tool's history that was adopted: its table, qualified and quoted, and the rows that it had."""
 
     source: str
@@ -179,8 +176,7 @@ class Origin:
     keys: frozenset[str]
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Records by version; of files that are applied, or rolled back, in part, their newest attempts; and the histories
     of other tools that were adopted."""
 
@@ -440,8 +436,7 @@ class Done(_Named):
         return {"migration": self.label, "file": self.name, "at": self.at, "duration_ms": self.duration_ms}
 
 
-@dataclass(frozen=True)
-class Undone:
+class Undone(NamedTuple):
     """What an execution has rolled back in calls before this one, also in those that failed after it."""
 
     versions: frozenset[int] = frozenset()

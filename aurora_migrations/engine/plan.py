@@ -8,8 +8,7 @@ is of an older version, both texts are hashed again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
 from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, NextCommand, OutOfOrder
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 60  # lines of difference in one message
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """An applied file that was edited since."""
 
     migration: Migration
@@ -64,8 +62,7 @@ def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
     return "\n".join(lines[:_SHOWN] + more)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a run would do."""
 
     target: Migration | None  # the migration to stop after, if one was given
