@@ -113,9 +113,9 @@ def note_styled(*lines: Styled) -> None:
 def _print_styled(stream: TextIO, lines: Sequence[Styled]) -> None:
     if not _is_live(stream):
         columns = columns_of(stream)  # of a terminal without colours
-        for line in lines:
-            broken = wrap(str(line), columns) if columns and line.wrap else []
-            print("\n".join(broken) or line, file=stream, flush=True)
+        wrapped = (wrap(str(line), columns) if columns and line.wrap else [str(line)] for line in lines)
+        text = "".join(f"{part}\n" for parts in wrapped for part in parts or [""])
+        print(text, end="", file=stream, flush=True)  # in one call, as there may be ten thousand
         return
     console = _console(stream)
     for by_rich, group in groupby(lines, lambda line: line.wrap or console.legacy_windows):
