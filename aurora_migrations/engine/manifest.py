@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.migrations import INDEX, Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Expectation, Ignored, Options, RowsExpectation
@@ -207,6 +206,8 @@ def script_of(data: dict[str, Any]) -> Script:
 
 
 def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:
+    from aurora_migrations.engine.catalog.change import Change  # with psycopg, which `check` doesn't need
+
     change = data["change"]
     return {"change": None if change is None else Change.from_json(change), "unreplayed": data["unreplayed"]}
 
