@@ -40,11 +40,9 @@ _UNEXPECTED = 10  # objects in a line
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Control characters but for line ends and tabs, and what changes the direction of a line. Names, errors and roles come
 # from databases and from executions, where anybody may have put escape sequences into them.
-_CONTROLS = ("\0\x08", "\x0b\x1f", "\x7f\x9f", "\u061c\u061c", "\u200e\u200f", "\u2028\u202e", "\u2066\u2069")
+_CONTROLS = ((0, 8), (11, 31), (127, 159), (0x61C, 0x61C), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069))
 _ESCAPES = {
-    code: chr(code).encode("unicode_escape").decode()
-    for first, last in _CONTROLS
-    for code in range(ord(first), ord(last) + 1)
+    code: chr(code).encode("unicode_escape").decode() for first, last in _CONTROLS for code in range(first, last + 1)
 }
 
 

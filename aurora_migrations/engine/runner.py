@@ -533,6 +533,8 @@ class _Runner:
 
     def _read_job(self, action: Action, migration: Migration) -> Job:
         """A migration's file as it is now, which must be the one that the source has read."""
+        from aurora_migrations.engine.script import Job
+
         request = self._request
         script = request.source.script(action, migration)
         path = migration.path if action == "apply" else migration.down

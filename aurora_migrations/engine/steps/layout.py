@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
@@ -83,8 +84,6 @@ def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
 def wrap(line: str, width: int, first: str = "", others: str = "") -> list[str]:
     """A line broken between words. What is to be copied stays whole, however long: what has no space in it, such as a
     link, and a command in backticks."""
-    import textwrap
-
     whole = _IN_BACKTICKS.sub(lambda match: match[0].replace(" ", _HARD_SPACE), line)
     lines = textwrap.wrap(
         whole,
