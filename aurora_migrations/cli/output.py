@@ -12,10 +12,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, zip_longest
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 from aurora_migrations.engine.errors import InvalidInput, MigratorError
 from aurora_migrations.engine.steps.layout import listed, wrap
@@ -353,8 +352,7 @@ def size_of(size: int | None) -> str:
 # ---- progress -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of an execution's progress, for people."""
 
     at: datetime

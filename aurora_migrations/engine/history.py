@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_migrations.engine.errors import MigratorError
@@ -94,19 +93,12 @@ _OTHERS = f"""
 _COMMITTED = f"EXISTS (SELECT FROM {SCHEMA}.units WHERE first_attempt = coalesce(resumes, id) AND attempt = id)"
 
 
-class _Named:
-    """What has the name of a migration's file."""
-
-    name: str
-
-    @property
-    def label(self) -> str:
-        """Its version as its file's name writes it: `017`."""
-        return self.name.partition("_")[0]
+def _label(name: str) -> str:
+    """A migration's version as its file's name writes it: `017`."""
+    return name.partition("_")[0]
 
 
-@dataclass(frozen=True)
-class Applied(_Named):
+class Applied(NamedTuple):
     """The record of an applied migration. `applied_at` is UTC, ISO 8601; `origin` is the tool that has applied it, or
     `baseline`, if it was recorded without being run."""
 
@@ -116,6 +108,10 @@ class Applied(_Named):
     applied_at: str
     execution: str
     origin: str | None = None
+
+    @property
+    def label(self) -> str:
+        return _label(self.name)
 
 
 class Change(NamedTuple):
@@ -136,8 +132,7 @@ class Accepted(NamedTuple):
     major: int = 0  # the server's version
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """An attempt to apply or to roll back a file. Times are UTC, ISO 8601; `result` None: under way or interrupted."""
 
     id: int
@@ -151,14 +146,17 @@ class Attempt:
     error: dict[str, object] | None
 
 
-@dataclass(frozen=True)
-class Progress(_Named):
+class Progress(NamedTuple):
     """How far an attempt got: its result, if it has one, and the token hashes of its committed units."""
 
     action: str
     result: str | None
     units: tuple[str, ...]
     name: str = ""
+
+    @property
+    def label(self) -> str:
+        return _label(self.name)
 
 
 class Records(NamedTuple):
@@ -422,14 +420,17 @@ def _progress(
     return Progress(str(action), result, units, str(name))
 
 
-@dataclass(frozen=True)
-class Done(_Named):
+class Done(NamedTuple):
     """A migration that an execution applied or rolled back. `at` is UTC, ISO 8601."""
 
     version: int
     name: str
     at: str
     duration_ms: float
+
+    @property
+    def label(self) -> str:
+        return _label(self.name)
 
     def to_dict(self) -> dict[str, object]:
         """The migration as JSON-able data."""

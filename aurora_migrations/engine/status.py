@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
@@ -147,13 +147,13 @@ def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -
         **{word: first([e.name for e in overview.entries if e.state == word], budget) for word in ("pending", "ahead")},
         "refused": first([entry.to_dict() for entry in refused], budget),
         "running": asdict(overview.running) if overview.running else None,
-        "last_attempt": asdict(_cut(overview.last)) if overview.last else None,
+        "last_attempt": _cut(overview.last)._asdict() if overview.last else None,
     }
 
 
 def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMITED) -> dict[str, object]:
     """At most so many attempts, newest first; `older`: whether there are more before them."""
-    shown = first([asdict(_cut(attempt)) for attempt in attempts[:most]], budget)
+    shown = first([_cut(attempt)._asdict() for attempt in attempts[:most]], budget)
     message = f"The newest {len(shown)} attempts" if shown else "No attempt yet"
     return {"message": message, "attempts": shown, "older": len(attempts) > len(shown)}
 
@@ -238,4 +238,4 @@ def _cut(attempt: Attempt) -> Attempt:
     """An attempt with the main facts of its error: an excerpt alone may have a hundred lines."""
     facts = [(key, attempt.error[key]) for key in _OF_ERRORS if key in attempt.error] if attempt.error else []
     shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in facts}
-    return replace(attempt, error=shortened if attempt.error else None)
+    return attempt._replace(error=shortened if attempt.error else None)

@@ -7,8 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 
@@ -33,8 +32,7 @@ _NO_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})  # else a t
 _NO_ESCAPES = str.maketrans({"&": "+", "<": "(", ">": ")", '"': "'", "\\": "/", "\n": " "})
 
 
-@dataclass(frozen=True)
-class Mail:
+class Mail(NamedTuple):
     """A mail. The subject is one that SNS takes; `severity`, `error` and `migration` become message attributes, which
     SNS doesn't take empty. `chat` is the message for chat: see `for_chat`."""
 
@@ -47,7 +45,7 @@ class Mail:
 
     def to_dict(self) -> dict[str, str]:
         """The mail as JSON-able data."""
-        return asdict(self)
+        return self._asdict()
 
 
 def subject(environment: str, what: str, details: str = "") -> str:
@@ -164,9 +162,9 @@ def for_chat(
     for most in _CHAT_SIZES:
         text = write(most, lambda each: each.translate(_NO_MARKUP))
         if len(json.dumps(text)) <= CHAT_LIMIT:
-            return replace(mail, chat=text)
+            return mail._replace(chat=text)
     plain = write(_CHAT_SIZES[-1], lambda each: each.translate(_NO_ESCAPES).encode("ascii", "replace").decode())
-    return replace(mail, chat=plain)
+    return mail._replace(chat=plain)
 
 
 def unwritten(environment: str, region: str, what: str) -> Mail:
