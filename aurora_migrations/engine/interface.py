@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_migrations.engine.options import Limits
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from aurora_migrations.engine.steps.settings import Hazards
 
 
-@dataclass(frozen=True)
-class FileDone:
+class FileDone(NamedTuple):
     """A file that this run applied or rolled back."""
 
     migration: str
@@ -49,8 +48,7 @@ class FileDone:
         }
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(NamedTuple):
     """A run that ended well."""
 
     migration: str | None  # the target, or the last one applied; None if there was none
