@@ -8,7 +8,6 @@ table is wrong, all functions here raise InvalidInput.
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +108,10 @@ def _read_table(path: Path) -> dict[str, str] | None:
         text = path.read_text("utf-8-sig")
         if "aurora-migrations" not in text:  # somebody else's file, whatever is in it
             return None
+        import tomllib  # few commands come to a project's file
+
         document: dict[str, Any] = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no TOML
         raise _wrong(path, f"can't be read: {error}") from error
     except RecursionError as error:
         raise _wrong(path, "can't be read: it is nested too deep") from error

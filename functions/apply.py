@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from aurora_migrations.engine.adoption.adopt import adopt, wanted_by
-from aurora_migrations.engine.adoption.proof import expectations_of
 from aurora_migrations.engine.errors import Cancelled, MigratorError, StatementTimeout
 from aurora_migrations.engine.history import read_done
 from aurora_migrations.engine.interface import FileDone, Listener, Listeners, Request
@@ -23,7 +21,6 @@ from aurora_migrations.engine.status import first, newest
 from aurora_migrations.engine.steps.execution import ADOPTIONS
 from aurora_migrations.engine.steps.step import Guard, Step, out_of_time
 from functions.entrypoint import Call, Deployment, lambda_handler
-from functions.undo import undo
 
 _FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
 _LABELS_BUDGET = 2_000  # bytes
@@ -39,6 +36,8 @@ def _apply(call: Call) -> dict[str, Any]:
     """Returns `outcome` (more or done), what remains, and what this call and those before it have done. The first thing
     that goes wrong ends it with its error: that file is rolled back, those before it stay."""
     if call.report.get("about") == "undo":
+        from functions.undo import undo  # with what verify needs
+
         return undo(call, apply)
     progress = call.with_database_login(apply)
     call.telemetry.count("MigrationsRemaining", progress.remaining)
@@ -96,6 +95,9 @@ def apply(step: Step) -> Batch:
             outcome: Any = step.input.confirm
             return Batch(step, (), 0, message=resolve(request, step.input.target or "", outcome).message)
         if step.input.action in ADOPTIONS:
+            from aurora_migrations.engine.adoption.adopt import adopt, wanted_by
+            from aurora_migrations.engine.adoption.proof import expectations_of
+
             confirm, expect = step.input.confirm or "", expectations_of(step.source)
             return Batch(step, (), 0, message=adopt(request, wanted_by(step.input), confirm, expect).message)
         if step.action == "apply":

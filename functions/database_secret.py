@@ -23,7 +23,7 @@ from aurora_migrations.engine.errors import (
 )
 from aurora_migrations.engine.steps.settings import Settings
 
-# Seconds. boto3 waits 60 s for each by default and tries five times, and hangs where there is no endpoint.
+# Seconds. botocore waits 60 s for each by default and tries five times, and hangs where there is no endpoint.
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 3, 5, 3
 # Seconds between a refused login and the fresh read: a rotation sets the password first, then the secret.
 ROTATION = 2.0
@@ -48,7 +48,7 @@ _SETTINGS = {"host": "host", "port": "port", "dbname": "name"}  # of the environ
 
 
 class SecretsClient(Protocol):
-    """The one call that is made of boto3's client."""
+    """The one call that is made of botocore's client."""
 
     def get_secret_value(self, *, SecretId: str) -> Mapping[str, Any]:
         """Secrets Manager's GetSecretValue."""
@@ -78,13 +78,14 @@ class Login:
 
 
 def secrets_client() -> SecretsClient:
-    """boto3's client, with timeouts that leave time to report the error."""
-    import boto3
+    """botocore's client, with timeouts that leave time to report the error: boto3 would make the same one, and takes
+    longer to load."""
     from botocore.config import Config
+    from botocore.session import get_session
 
     retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     config = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries=retries)
-    client: SecretsClient = boto3.client("secretsmanager", config=config)
+    client: SecretsClient = get_session().create_client("secretsmanager", config=config)
     return client
 
 
@@ -142,7 +143,7 @@ def _login_refused(error: AuthenticationFailed) -> AuthenticationFailed:
 
 
 def _secret_error(error: Exception, secret: str) -> MigratorError:
-    """The named error for one that boto3 raised; recognized by its name, as only the first call imports botocore."""
+    """The named error for one that botocore raised; recognized by its name, as only the first call imports botocore."""
     response = getattr(error, "response", None)
     code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
     kind = code or type(error).__name__

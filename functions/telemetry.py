@@ -9,19 +9,21 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.interface import FileDone, Listener, LogEvent
-from aurora_migrations.engine.locks.blockers import LockWait
-from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.postgres.session import Holder, Session
-from aurora_migrations.engine.script import Action, Hazard, RunningStatement
 from aurora_migrations.engine.steps.execution import IGNORED, KEYS
 from aurora_migrations.engine.steps.layout import in_a_line
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.locks.blockers import LockWait
+    from aurora_migrations.engine.migrations import Migration
+    from aurora_migrations.engine.postgres.session import Holder, Session
+    from aurora_migrations.engine.script import Action, Hazard, RunningStatement
 
 _NAMED = 10  # blockers in one line
 _SHOWN = 100  # keys

@@ -6,25 +6,24 @@ import argparse
 import getpass
 import os
 import re
-import secrets
 import shlex
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aurora_migrations import project
 from aurora_migrations.cli.output import print_error
-from aurora_migrations.compiler.folder_source import source_of
+from aurora_migrations.compiler.folder_source import Compiler, source_of
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import PROGRAM, InvalidInput, MigratorError, NextCommand
-from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.engine.options import Limits, parse_duration
-from aurora_migrations.engine.script import Source
-from aurora_migrations.engine.steps import execution as executions
 from aurora_migrations.engine.steps.settings import HAZARDS
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Source
 
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
@@ -264,7 +263,7 @@ def source(arguments: argparse.Namespace) -> Source:
         InvalidInput, InvalidFile, InvalidManifest: see `source_of`.
     """
     found = source_of(arguments.migrations)
-    if isinstance(found, Manifest) or not project.replays():
+    if not isinstance(found, Compiler) or not project.replays():
         return found
     from aurora_migrations.replay.known import KnownSource
 
@@ -283,7 +282,7 @@ def environment(text: str) -> str:
 
 def execution_name(kind: str = "cli") -> str:
     """A unique name for an execution, with the time; its `kind` is READ_ONLY or the usual one."""
-    return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+    return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
 
 
 def requester() -> str:
@@ -297,6 +296,8 @@ def requester() -> str:
 
 def initiator(requested_by: str) -> str:
     """Who or what started an execution, for people. Of a deployment the history has its stack's ARN, which is long."""
+    from aurora_migrations.engine.steps import execution as executions
+
     is_stack = requested_by.startswith("arn:") and ":stack/" in requested_by
     return executions.initiator("deploy" if is_stack else "", requested_by)
 

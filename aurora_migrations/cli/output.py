@@ -9,14 +9,12 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, zip_longest
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 from aurora_migrations.engine.errors import InvalidInput, MigratorError
 from aurora_migrations.engine.steps.layout import listed, wrap
@@ -41,7 +39,10 @@ _UNEXPECTED = 10  # objects in a line
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Control characters but for line ends and tabs, and what changes the direction of a line. Names, errors and roles come
 # from databases and from executions, where anybody may have put escape sequences into them.
-_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROLS = ((0, 8), (11, 31), (127, 159), (0x61C, 0x61C), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069))
+_ESCAPES = {
+    code: chr(code).encode("unicode_escape").decode() for first, last in _CONTROLS for code in range(first, last + 1)
+}
 
 
 def show(*lines: object, end: str = "\n") -> None:
@@ -109,9 +110,9 @@ def note_styled(*lines: Styled) -> None:
 def _print_styled(stream: TextIO, lines: Sequence[Styled]) -> None:
     if not _is_live(stream):
         columns = columns_of(stream)  # of a terminal without colours
-        for line in lines:
-            broken = wrap(str(line), columns) if columns and line.wrap else []
-            print("\n".join(broken) or line, file=stream, flush=True)
+        wrapped = (wrap(str(line), columns) if columns and line.wrap else [str(line)] for line in lines)
+        text = "".join(f"{part}\n" for parts in wrapped for part in parts or [""])
+        print(text, end="", file=stream, flush=True)  # in one call, as there may be ten thousand
         return
     console = _console(stream)
     for by_rich, group in groupby(lines, lambda line: line.wrap or console.legacy_windows):
@@ -151,7 +152,7 @@ def plural(count: int, noun: str) -> str:
 
 def printable(text: str) -> str:
     """The text with whatever would control a terminal as an escape, such as `\\x1b`."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return text.translate(_ESCAPES)
 
 
 class Printable:
@@ -351,8 +352,7 @@ def size_of(size: int | None) -> str:
 # ---- progress -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of an execution's progress, for people."""
 
     at: datetime

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aurora_migrations import project
 from aurora_migrations.cli.output import Activity, bar, print_warnings
-from aurora_migrations.compiler.check import Checked
-from aurora_migrations.replay.history import Replay, replay
+
+if TYPE_CHECKING:
+    from aurora_migrations.compiler.check import Checked
+    from aurora_migrations.replay.history import Replay
 
 
 def is_wanted(arguments: argparse.Namespace) -> bool:
@@ -26,6 +29,8 @@ def replayed(arguments: argparse.Namespace, files: Sequence[Checked], wants_sche
     Raises:
         MigratorError: see `replay`.
     """
+    from aurora_migrations.replay.history import replay  # with psycopg and the embedded server
+
     activity = Activity()
 
     def show(done: int, count: int, name: str) -> None:

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aurora_migrations.engine.manifest import INDEX, Manifest
-from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, invalid_files
+from aurora_migrations.engine.migrations import INDEX, Migration, Package, Problem, discover, invalid_files
 from aurora_migrations.engine.options import Options
-from aurora_migrations.engine.script import Action, Outline, Script, Source
 
 if TYPE_CHECKING:
     from aurora_migrations.compiler.check import Checked
+    from aurora_migrations.engine.script import Action, Outline, Script, Source
 
 _AT_ONCE = 100  # files whose syntax is in memory together
 _LARGE = 500  # files from which on it pays to share them
@@ -31,6 +30,8 @@ def source_of(folder: Path) -> Source:
     """
     if not os.path.exists(folder / INDEX):  # noqa: PTH110 - pathlib's raises where the path is too long
         return Compiler(discover(folder))
+    from aurora_migrations.engine.manifest import Manifest
+
     manifest = Manifest(folder)
     manifest.check_contents()
     return manifest

@@ -1,23 +1,23 @@
 """The engine: applies and rolls back migrations, one transaction per file, and keeps a history in the database.
 
-    runner        the run: files, retries, resume    interface      requests, results and listeners
-    attempt       one attempt, and its record        script         a file: as compiled, and as it is run
-    transaction   its transaction, the record inside
+    runner        a run: plan, lock, result          interface      requests, results and listeners
+    script        a file: as compiled, and as it is run
     migrations    the files of a folder              options        what a file sets for its run
     manifest      compiled files, for Lambda         plan           pending migrations, and drift
     history       what is applied, and attempts      history_format its tables, and why it can't be read
     status        the state of each migration        errors         all errors, drawn as a tree
     expectations  what must be true after a file     interrupts     Ctrl-C
 
+    running/        the files of a run, one after another, each in a transaction with its record
     catalog/        what a database consists of, and what each migration changes of it
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
     steps/          the steps of an execution             nontransactional/  statements outside any transaction
     preview/        what a run would meet: privileges, a rehearsal
 
 It knows PostgreSQL, and nothing of Lambda, AWS or the command line; only what `steps/` has is shared by functions,
-stack and command line. The path of a statement: `runner` takes the run lock (`postgres/session`) and runs file by file,
-`locks/retry` decides about another attempt, `transaction` is one attempt, `script` divides a file into messages, and
-`postgres/protocol` sends them.
+stack and command line. The path of a statement: `runner` takes the run lock (`locks/locked_session`),
+`running/files` runs file by file, `locks/retry` decides about another attempt, `running/transaction` is one attempt,
+`script` divides a file into messages, and `postgres/protocol` sends them.
 """
 
 from __future__ import annotations

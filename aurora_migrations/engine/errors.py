@@ -21,15 +21,13 @@ run is enough.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 PROGRAM = "aurora-migrations"
 _DONE = (("applied", "Applied by this run"), ("rolled_back", "Rolled back by this run"))
 
 
-@dataclass(frozen=True)
-class NextCommand:
+class NextCommand(NamedTuple):
     """A command to type next. It is data, because each place shows it with what it needs there: a terminal with the
     options of the command that failed, a mail with the environment."""
 
@@ -45,7 +43,7 @@ class NextCommand:
 
     def plus(self, *arguments: str) -> NextCommand:
         """The command with more arguments."""
-        return replace(self, arguments=(*self.arguments, *arguments))
+        return self._replace(arguments=(*self.arguments, *arguments))
 
     def __str__(self) -> str:
         return " ".join([self.program, self.verb, *self.arguments])

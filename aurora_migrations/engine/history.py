@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history_format import (
@@ -39,7 +38,9 @@ from aurora_migrations.engine.history_format import (
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.protocol import Command, Param
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session, ours_and_limits
-from aurora_migrations.engine.script import PAST, Action, Job
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Action, Job
 
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution, {{origin}} FROM {SCHEMA}.applied ORDER BY version"
 _ORIGINS = f"SELECT source, tool, key FROM {SCHEMA}.origins ORDER BY source"
@@ -92,19 +93,12 @@ _OTHERS = f"""
 _COMMITTED = f"EXISTS (SELECT FROM {SCHEMA}.units WHERE first_attempt = coalesce(resumes, id) AND attempt = id)"
 
 
-class _Named:
-    """What has the name of a migration's file."""
-
-    name: str
-
-    @property
-    def label(self) -> str:
-        """Its version as its file's name writes it: `017`."""
-        return self.name.partition("_")[0]
+def _label(name: str) -> str:
+    """A migration's version as its file's name writes it: `017`."""
+    return name.partition("_")[0]
 
 
-@dataclass(frozen=True)
-class Applied(_Named):
+class Applied(NamedTuple):
     """The record of an applied migration. `applied_at` is UTC, ISO 8601; `origin` is the tool that has applied it, or
     `baseline`, if it was recorded without being run."""
 
@@ -115,9 +109,12 @@ class Applied(_Named):
     execution: str
     origin: str | None = None
 
+    @property
+    def label(self) -> str:
+        return _label(self.name)
 
-@dataclass(frozen=True)
-class Change:
+
+class Change(NamedTuple):
     """An applied migration, or a completed rollback; with the hash of the migration's file at that time."""
 
     attempt: int
@@ -126,8 +123,7 @@ class Change:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     """Where the database wasn't as the files make it when they were recorded without being run, by kind and identity:
     what was there, None if nothing was."""
 
@@ -136,8 +132,7 @@ class Accepted:
     major: int = 0  # the server's version
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """An attempt to apply or to roll back a file. Times are UTC, ISO 8601; `result` None: under way or interrupted."""
 
     id: int
@@ -151,14 +146,17 @@ class Attempt:
     error: dict[str, object] | None
 
 
-@dataclass(frozen=True)
-class Progress(_Named):
+class Progress(NamedTuple):
     """How far an attempt got: its result, if it has one, and the token hashes of its committed units."""
 
     action: str
     result: str | None
     units: tuple[str, ...]
     name: str = ""
+
+    @property
+    def label(self) -> str:
+        return _label(self.name)
 
 
 class Records(NamedTuple):
@@ -168,8 +166,7 @@ class Records(NamedTuple):
     hashes: int
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Another tool's history that was adopted: its table, qualified and quoted, and the rows that it had."""
 
     source: str
@@ -177,8 +174,7 @@ class Origin:
     keys: frozenset[str]
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Records by version; of files that are applied, or rolled back, in part, their newest attempts; and the histories
     of other tools that were adopted."""
 
@@ -424,8 +420,7 @@ def _progress(
     return Progress(str(action), result, units, str(name))
 
 
-@dataclass(frozen=True)
-class Done(_Named):
+class Done(NamedTuple):
     """A migration that an execution applied or rolled back. `at` is UTC, ISO 8601."""
 
     version: int
@@ -433,13 +428,16 @@ class Done(_Named):
     at: str
     duration_ms: float
 
+    @property
+    def label(self) -> str:
+        return _label(self.name)
+
     def to_dict(self) -> dict[str, object]:
         """The migration as JSON-able data."""
         return {"migration": self.label, "file": self.name, "at": self.at, "duration_ms": self.duration_ms}
 
 
-@dataclass(frozen=True)
-class Undone:
+class Undone(NamedTuple):
     """What an execution has rolled back in calls before this one, also in those that failed after it."""
 
     versions: frozenset[int] = frozenset()
@@ -452,6 +450,8 @@ NOTHING_UNDONE = Undone()
 
 def read_done(session: Session, execution: str, start: str, action: Action) -> tuple[Done, ...]:
     """What the execution of this name that began then has applied or rolled back, in that order."""
+    from aurora_migrations.engine.script import PAST
+
     if read_format(session) < WITH_STARTS:
         return ()  # made by an earlier version of the product, and so by earlier executions
     (rows,) = read(session, Command(_DONE, [execution, start, action, PAST[action].replace("_", " ")]))

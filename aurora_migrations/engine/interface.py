@@ -6,22 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from aurora_migrations.engine.catalog.effects import Rows
-from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.expectations import Check
-from aurora_migrations.engine.history import Applied
-from aurora_migrations.engine.locks.blockers import LockWait
-from aurora_migrations.engine.locks.budget import Held
-from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.session import Holder, Session
-from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
-from aurora_migrations.engine.steps.settings import Hazards
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.catalog.effects import Rows
+    from aurora_migrations.engine.errors import MigratorError
+    from aurora_migrations.engine.expectations import Check
+    from aurora_migrations.engine.history import Applied
+    from aurora_migrations.engine.locks.blockers import LockWait
+    from aurora_migrations.engine.locks.budget import Held
+    from aurora_migrations.engine.migrations import Migration
+    from aurora_migrations.engine.postgres.session import Holder, Session
+    from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
+    from aurora_migrations.engine.steps.settings import Hazards
 
 
-@dataclass(frozen=True)
-class FileDone:
+class FileDone(NamedTuple):
     """A file that this run applied or rolled back."""
 
     migration: str
@@ -46,8 +48,7 @@ class FileDone:
         }
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(NamedTuple):
     """A run that ended well."""
 
     migration: str | None  # the target, or the last one applied; None if there was none

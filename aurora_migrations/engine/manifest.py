@@ -17,9 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
-from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
+from aurora_migrations.engine.migrations import INDEX, Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Expectation, Ignored, Options, RowsExpectation
 from aurora_migrations.engine.script import (
     Action,
@@ -36,7 +35,7 @@ from aurora_migrations.engine.steps.layout import listed
 FORMAT = 5
 _UNWRITTEN = "The package was built without one, or this is the wrong folder."
 _DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
-INDEX, DETAILS = "manifest.json", "manifest.details"
+DETAILS = "manifest.details"
 _NAME = "aurora-migrations manifest"
 _SMALL, _KEPT = 4_096, 2_000  # bytes of the details of a small file; files
 _SHOWN = 5  # names of files in one message
@@ -207,6 +206,8 @@ def script_of(data: dict[str, Any]) -> Script:
 
 
 def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:
+    from aurora_migrations.engine.catalog.change import Change  # with psycopg, which `check` doesn't need
+
     change = data["change"]
     return {"change": None if change is None else Change.from_json(change), "unreplayed": data["unreplayed"]}
 

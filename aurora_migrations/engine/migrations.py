@@ -8,13 +8,14 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.errors import InvalidFile, InvalidInput, NextCommand
 
+INDEX = "manifest.json"  # where it is, the folder's files were compiled: see `manifest`
 _NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
 _CHUNK = 1 << 20
 _SHOWN = 100  # problems in one message
@@ -71,7 +72,7 @@ class Migration:
 
     def with_hashes(self, known: Mapping[str, str]) -> Migration:
         """The same migration with the hashes that a manifest knows of its files."""
-        return replace(self, known=known)
+        return Migration(self.version, self.label, self.path, self.down, self.verify, known)
 
     def _hash(self, path: Path) -> str:
         return sha256_of(path) if self.known is None else self.known[path.name]
@@ -232,13 +233,16 @@ def _names_in(entry: os.DirEntry[str]) -> list[str]:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """The text in blocks of about 1 MiB, without byte order mark, with LF line ends."""
-    with path.open("rb", buffering=0) as file:  # its blocks are large, and most files are one
-        block = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # a file object takes longer to make than to read
+    try:
+        block = os.read(file, _CHUNK).removeprefix(codecs.BOM_UTF8)
         while block:
-            while block.endswith(b"\r") and (more := file.read(1)):
+            while block.endswith(b"\r") and (more := os.read(file, 1)):
                 block += more
             yield block.replace(b"\r\n", b"\n") if b"\r" in block else block
-            block = file.read(_CHUNK)
+            block = os.read(file, _CHUNK)
+    finally:
+        os.close(file)
 
 
 def _encoding_problem(name: str, text: bytes) -> Problem | None:

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-from aurora_migrations.engine.catalog.parts import KINDS
 from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.migrations import Problem
 
@@ -45,23 +44,21 @@ def write_duration(milliseconds: int) -> str:
 
 _HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
 _OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
-_SETTING = re.compile(r"([a-z_]+)[ \t]*=[ \t]*(.*)", re.IGNORECASE)
+# Few files have options: the patterns of what is in one are compiled when they are used.
+_SETTING = r"(?i)([a-z_]+)[ \t]*=[ \t]*(.*)"
 _STRAY = re.compile(
     rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify(?:[ \t]+always)?[ \t]*:[ \t]*(?:rows|ignore)\b)",
     re.MULTILINE | re.IGNORECASE,
 )
 # Most likely meant as an option: `-- migrations: a = b`, `--- migration a = b`.
-_NEAR_MISS = re.compile(
-    r"[ \t]*-{2,}[ \t]*(?:migrations?[ \t]*(?:[:;=.,][ \t]*)?(?P<name>[a-z_]+)[ \t]*[=:][ \t]*(?P<value>\S.*)"
-    r"|verify[ \t]*(?:[:;=.,][ \t]*)?(?P<rows>(?:rows|ignore)\b.*))",
-    re.IGNORECASE,
+_NEAR_MISS = (
+    r"(?i)[ \t]*-{2,}[ \t]*(?:migrations?[ \t]*(?:[:;=.,][ \t]*)?(?P<name>[a-z_]+)[ \t]*[=:][ \t]*(?P<value>\S.*)"
+    r"|verify[ \t]*(?:[:;=.,][ \t]*)?(?P<rows>(?:rows|ignore)\b.*))"
 )
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
-_ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
-_IGNORE = re.compile(r"ignore\s+(?P<what>.+?)(?:\s+because\s+(?P<reason>.*))?", re.IGNORECASE)
+_ROWS = rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})"
+_IGNORE = r"(?i)ignore\s+(?P<what>.+?)(?:\s+because\s+(?P<reason>.*))?"
 _VERIFY = ("verify", "verify always")
-# The longest first, as `operator class` begins with another kind.
-_IGNORED_KINDS = sorted((*KINDS, "rows"), key=len, reverse=True)
 _SETTINGS = ("detach", "lock_timeout", "statement_timeout", "transaction")
 
 
@@ -172,7 +169,7 @@ def _read_line(line: str, number: int, options: Options, given: dict[str, int]) 
     word, rest = match[1], match[2]
     if word.lower().startswith("verify"):
         return _read_verify(word, rest, options)
-    setting = _SETTING.fullmatch(rest)
+    setting = re.fullmatch(_SETTING, rest)
     if setting is None and word != "migration":
         return options  # `-- Migration: creates the users`: a title, not an option
     if setting is None or word != "migration":
@@ -191,8 +188,8 @@ def _refuse_near_miss(line: str) -> None:
     """Refuses a comment that is an option but for a typing error. Unlike a title, it reads like an option from its
     first letter to its last.
     """
-    match = _NEAR_MISS.fullmatch(line.rstrip(" ;"))
-    if match and match["rows"] and (_ROWS.fullmatch(match["rows"]) or _is_ignore(match["rows"])):
+    match = re.fullmatch(_NEAR_MISS, line.rstrip(" ;"))
+    if match and match["rows"] and (re.fullmatch(_ROWS, match["rows"]) or _is_ignore(match["rows"])):
         meant = f"-- verify: {match['rows']}"
     elif match and match["name"] and _is_setting(match["name"].lower(), match["value"]):
         meant = f"-- migration: {match['name'].lower()} = {match['value']}"
@@ -217,7 +214,7 @@ def _read_verify(word: str, rest: str, options: Options) -> Options:
         return replace(options, ignore=(*options.ignore, _read_ignore(rest)))
     if plain not in _VERIFY and not rest.lower().startswith(("rows", "ignore")):
         return options
-    match = _ROWS.fullmatch(rest)
+    match = re.fullmatch(_ROWS, rest)
     if match is None or plain not in _VERIFY:
         right = f"-- {plain.lower()}: rows TABLE = COUNT"
         ignore = ", or `-- verify: ignore KIND NAME because REASON`"
@@ -227,11 +224,14 @@ def _read_verify(word: str, rest: str, options: Options) -> Options:
 
 
 def _read_ignore(text: str) -> Ignored:
-    match = _IGNORE.fullmatch(text)
+    from aurora_migrations.engine.catalog.parts import KINDS
+
+    match = re.fullmatch(_IGNORE, text)
     what = match["what"] if match else ""
-    kind = next((kind for kind in _IGNORED_KINDS if what.lower().startswith(f"{kind} ")), None)
+    kinds = sorted((*KINDS, "rows"), key=len, reverse=True)  # as `operator class` begins with another kind
+    kind = next((kind for kind in kinds if what.lower().startswith(f"{kind} ")), None)
     if kind is None:
-        known = ", ".join(sorted(_IGNORED_KINDS))
+        known = ", ".join(sorted(kinds))
         raise ValueError(
             f"`{text}` names no kind of object; write `ignore KIND NAME because REASON` with one of: {known}"
         )

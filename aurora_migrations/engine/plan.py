@@ -7,22 +7,22 @@ is of an older version, both texts are hashed again.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
 from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, NextCommand, OutOfOrder
 from aurora_migrations.engine.history import NOTHING_UNDONE, Applied, Done, Progress, State, Undone, read_applied_text
 from aurora_migrations.engine.migrations import Migration, Package, read_text
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import Source
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Source
 
 _SHOWN = 60  # lines of difference in one message
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """An applied file that was edited since."""
 
     migration: Migration
@@ -52,6 +52,8 @@ def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
         if source.token_hash(now) is None:
             return "(not shown, as the file speaks of passwords)"
         old, new = without_values(old, numbers=False), without_values(new, numbers=False)
+    import difflib
+
     found = difflib.unified_diff(
         old.splitlines(), new.splitlines(), f"{name} (applied)", f"{name} (now)", lineterm="", n=1
     )
@@ -60,8 +62,7 @@ def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
     return "\n".join(lines[:_SHOWN] + more)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a run would do."""
 
     target: Migration | None  # the migration to stop after, if one was given

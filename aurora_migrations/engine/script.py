@@ -13,12 +13,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.migrations import Migration, Package, Problem
 from aurora_migrations.engine.options import Expectation, Ignored, Limits, Options, RowsExpectation
 
 if TYPE_CHECKING:
+    from aurora_migrations.engine.catalog.change import Change
     from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]

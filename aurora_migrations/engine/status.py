@@ -10,19 +10,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-from aurora_migrations.engine.catalog.change import describe_change
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
-from aurora_migrations.engine.locks.blockers import read_tables_now
 from aurora_migrations.engine.migrations import read_text
-from aurora_migrations.engine.nontransactional.intents import find_running
 from aurora_migrations.engine.plan import Plan, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Server, Session
-from aurora_migrations.engine.preview.privileges import find_missing
-from aurora_migrations.engine.script import Source
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Source
 
 # From healthy to not: what `list` and `status` call a migration.
 STATES = ("applied", "pending", "partly applied", "ahead", "out of order", "changed", "partly rolled back", "missing")
@@ -101,6 +99,8 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
 
 def read_overview(session: Session, source: Source) -> Overview:
     """The status of the database, the holder of the run lock, and the newest attempt."""
+    from aurora_migrations.engine.nontransactional.intents import find_running
+
     attempts = read_attempts(session, 1)
     entries, running = read_entries(session, source), find_running(session)
     return Overview(entries, running, attempts[0] if attempts else None)
@@ -147,13 +147,13 @@ def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -
         **{word: first([e.name for e in overview.entries if e.state == word], budget) for word in ("pending", "ahead")},
         "refused": first([entry.to_dict() for entry in refused], budget),
         "running": asdict(overview.running) if overview.running else None,
-        "last_attempt": asdict(_cut(overview.last)) if overview.last else None,
+        "last_attempt": _cut(overview.last)._asdict() if overview.last else None,
     }
 
 
 def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMITED) -> dict[str, object]:
     """At most so many attempts, newest first; `older`: whether there are more before them."""
-    shown = first([asdict(_cut(attempt)) for attempt in attempts[:most]], budget)
+    shown = first([_cut(attempt)._asdict() for attempt in attempts[:most]], budget)
     message = f"The newest {len(shown)} attempts" if shown else "No attempt yet"
     return {"message": message, "attempts": shown, "older": len(attempts) > len(shown)}
 
@@ -161,6 +161,10 @@ def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMIT
 def plan_answer(session: Session, source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str, object]:
     """What a run would do, file by file; if they are too many, the first. And what it would meet: the tables that are
     there already, who holds locks on them that conflict with those of the file, and what our role lacks for it."""
+    from aurora_migrations.engine.catalog.change import describe_change
+    from aurora_migrations.engine.locks.blockers import read_tables_now
+    from aurora_migrations.engine.preview.privileges import find_missing
+
     files: list[dict[str, object]] = []
     scripts = {migration: source.script("apply", migration) for migration in plan.pending}
     named = {lock.table for script in scripts.values() for each in script.statements for lock in each.locks}
@@ -234,4 +238,4 @@ def _cut(attempt: Attempt) -> Attempt:
     """An attempt with the main facts of its error: an excerpt alone may have a hundred lines."""
     facts = [(key, attempt.error[key]) for key in _OF_ERRORS if key in attempt.error] if attempt.error else []
     shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in facts}
-    return replace(attempt, error=shortened if attempt.error else None)
+    return attempt._replace(error=shortened if attempt.error else None)

@@ -45,49 +45,50 @@ def keys_of(migrations: Iterable[Migration], ran_on: str) -> list[Keys]:
 
 def read(keys: Sequence[Keys]) -> list[Outcome | None]:
     """The outcomes that are known."""
-    return [_read_outcome(each) for each in keys]
+    folder = _folder()  # once: to find it, the files of the project are read
+    return [_read_outcome(_file(folder, each.outcome, "json")) for each in keys]
 
 
 def write(keys: Keys, outcome: Outcome) -> None:
     """Keeps an outcome."""
-    _write(_outcome_file(keys), json.dumps(outcome.to_json(), ensure_ascii=False, separators=(",", ":")))
+    text = json.dumps(outcome.to_json(), ensure_ascii=False, separators=(",", ":"))
+    _write(_file(_folder(), keys.outcome, "json"), text)
 
 
 def read_schema(state: str) -> str | None:
     """The schema in a state, if it is known."""
     try:
-        return _schema_file(state).read_text("utf-8")
+        return _file(_folder(), state, "sql").read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 
 
 def write_schema(state: str, text: str) -> None:
-    _write(_schema_file(state), text)
+    _write(_file(_folder(), state, "sql"), text)
 
 
 def prune() -> None:
     """Removes the files that were used least recently, where there are too many."""
     with contextlib.suppress(OSError):
-        files = [entry for part in server.folder().glob("outcomes/*") for entry in os.scandir(part)]
+        files = [entry for part in _folder().glob("*") for entry in os.scandir(part)]
         if len(files) > MOST:
             for entry in sorted(files, key=lambda each: each.stat().st_mtime)[: len(files) - MOST * 3 // 4]:
                 Path(entry.path).unlink(missing_ok=True)
 
 
-def _read_outcome(keys: Keys) -> Outcome | None:
-    path = _outcome_file(keys)
+def _read_outcome(path: Path) -> Outcome | None:
     try:
         return Outcome.from_json(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError, AttributeError, KeyError):  # not there, or damaged: replayed again
         return None
 
 
-def _outcome_file(keys: Keys) -> Path:
-    return server.folder() / "outcomes" / keys.outcome[:2] / f"{keys.outcome[2:]}.json"
+def _folder() -> Path:
+    return server.folder() / "outcomes"
 
 
-def _schema_file(state: str) -> Path:
-    return server.folder() / "outcomes" / state[:2] / f"{state[2:]}.sql"
+def _file(folder: Path, key: str, kind: str) -> Path:
+    return folder / f"{key[:2]}/{key[2:]}.{kind}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.engine.migrations import Migration, Package, Problem
-from aurora_migrations.engine.script import Action, Outline, Script, Source
-from aurora_migrations.replay import cache, server
-from aurora_migrations.replay.outcome import Outcome
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Action, Outline, Script, Source
+    from aurora_migrations.replay.outcome import Outcome
 
 
 class KnownSource:
@@ -56,16 +57,19 @@ class KnownSource:
         listed = list(migrations)
         for migration, outline in zip(listed, self._source.outlines(listed), strict=True):
             outcome = self._known[1].get(migration.version)
-            outcome = outcome or Outcome()
-            yield replace(outline, change=outcome.change, unreplayed=outcome.unreplayed)
+            change, unreplayed = (outcome.change, outcome.unreplayed) if outcome else (None, "")
+            yield replace(outline, change=change, unreplayed=unreplayed)
 
     def token_hash(self, text: bytes) -> str | None:
         return self._source.token_hash(text)
 
     @cached_property
     def _known(self) -> tuple[int, dict[int, Outcome]]:
-        """The version of PostgreSQL, and the outcomes by migrations' versions. Read when first needed: a run with
-        nothing to do doesn't wait for it."""
+        """The version of PostgreSQL, and the outcomes by migrations' versions. Loaded and read when first needed: a run
+        with nothing to do doesn't wait for it."""
+        from aurora_migrations.embedded.errors import ServerError
+        from aurora_migrations.replay import cache, server
+
         try:
             version, major = server.embedded_version()
         except ServerError:

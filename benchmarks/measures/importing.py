@@ -13,9 +13,9 @@ SIDES = {
     "preflight": "functions.preflight",
     "apply": "functions.apply",
     "verify": "functions.verify",
-    "apply, and the boto3 that its first call loads": "functions.apply, boto3",
+    "apply, and what its first call loads of botocore": "functions.apply, botocore.session",
 }
-GOALS = ("1.15", "1.15", "1.15", "")
+GOALS = ("", "", "", "1.0")
 
 
 def measure(bench: Bench) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,4 +104,4 @@ def test_last_step_stays_however_many_there_are() -> None:
     written = layout.for_chat(layout.Mail("s", ""), "dev", "v", [f"step {n}" for n in range(40)], "x")
     steps = json.loads(written.chat)["content"]["nextSteps"]
     assert (len(steps), steps[-1]) == (5, "step 39 `x`")
-    assert replace(written, chat="") == layout.Mail("s", "")
+    assert written._replace(chat="") == layout.Mail("s", "")

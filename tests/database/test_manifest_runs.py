@@ -22,7 +22,8 @@ from aurora_migrations.engine.errors import (
     PackageChanged,
     VerificationFailed,
 )
-from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest
+from aurora_migrations.engine.manifest import DETAILS, FORMAT, Manifest
+from aurora_migrations.engine.migrations import INDEX
 from aurora_migrations.engine.options import Limits
 from tests.bounds import NO_HANG
 from tests.database.helpers import PATIENCE, Watcher, applied, ask, at, attempts, labels, on_server, tables

@@ -16,8 +16,8 @@ from aurora_migrations.cli import findings
 from aurora_migrations.compiler.check import Checked, annotation, check, of_hazards, of_problems, write_manifest
 from aurora_migrations.compiler.hazards import PASSWORD
 from aurora_migrations.engine.errors import InvalidInput
-from aurora_migrations.engine.manifest import DETAILS, INDEX, Manifest
-from aurora_migrations.engine.migrations import Problem, discover
+from aurora_migrations.engine.manifest import DETAILS, Manifest
+from aurora_migrations.engine.migrations import INDEX, Problem, discover
 from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Hazard
 from tests.servers import Migrations

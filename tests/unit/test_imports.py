@@ -65,6 +65,18 @@ def test_command_line_loads_neither_grammar_nor_tables_nor_the_local_server_befo
     assert "pydantic" not in reach, "only what reads cdk.json needs it"
 
 
+def test_run_loads_nothing_that_only_a_file_needs_before_it_runs_one() -> None:
+    modules = modules_after("from aurora_migrations.cli.verbs import run; from aurora_migrations.engine import runner")
+    assert "aurora_migrations.engine.postgres.session" in modules
+    of_a_file = ("running.files", "script", "manifest", "catalog.change", "locks.retry", "nontransactional.intents")
+    engine = {f"aurora_migrations.engine.{name}" for name in (*of_a_file, "adoption.tools", "preview.privileges")}
+    assert modules & {*engine, "tomllib", "difflib", "aurora_migrations.compiler.compile"} == set()
+
+
+def test_check_loads_no_database_driver_before_it_replays() -> None:
+    assert "psycopg" not in loaded_by("aurora_migrations.cli.verbs.check")
+
+
 def test_every_module_of_the_benchmarks_can_be_imported() -> None:
     """Nobody runs them every day: what they take from the product may have moved on. Peers are scripts, run by path."""
     paths = sorted((ROOT / "benchmarks").rglob("*.py"))
@@ -102,13 +114,14 @@ def test_handlers_load_nothing_of_the_aws_sdk_and_no_tracer() -> None:
     assert {name for name in modules if name.partition(".")[0] in heavy} == set()
 
 
-def test_first_call_loads_boto3_and_no_second_package_with_it() -> None:
+def test_first_call_loads_botocore_and_no_second_package_with_it() -> None:
     """What a handler's first call adds to its import: the client of Secrets Manager."""
     before = loaded_by(*HANDLERS)
     call = "from functions.database_secret import secrets_client; import os; os.environ['AWS_REGION'] = 'eu-west-1'"
     program = f"import {', '.join(HANDLERS)}; {call}; os.environ['AWS_DEFAULT_REGION'] = 'eu-west-1'; secrets_client()"
-    after = {name.partition(".")[0] for name in modules_after(program)}
+    modules = modules_after(program)
+    after = {name.partition(".")[0] for name in modules}
     owners = packages_distributions()
     added = {owner for top in after - before for owner in owners.get(top, ())}
-    assert "boto3" in added
-    assert added <= {"boto3", "s3transfer", "python-dateutil", "urllib3", "six", "certifi"}
+    assert "botocore.client" in modules
+    assert added <= {"python-dateutil", "urllib3", "six", "certifi"}

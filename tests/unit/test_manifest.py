@@ -19,8 +19,8 @@ from aurora_migrations.engine import manifest
 from aurora_migrations.engine.catalog.change import difference
 from aurora_migrations.engine.errors import InvalidManifest
 from aurora_migrations.engine.history import State
-from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest, script_of, script_to_json
-from aurora_migrations.engine.migrations import Migration, Package, discover
+from aurora_migrations.engine.manifest import DETAILS, FORMAT, Manifest, script_of, script_to_json
+from aurora_migrations.engine.migrations import INDEX, Migration, Package, discover
 from aurora_migrations.engine.options import Expectation, Options, RowsExpectation
 from aurora_migrations.engine.plan import build_plan, read_edits
 from aurora_migrations.engine.script import (

@@ -19,8 +19,8 @@ from aurora_migrations.compiler.check import check, write_manifest
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import migrations as files
 from aurora_migrations.engine.errors import InvalidFile, InvalidInput, InvalidManifest
-from aurora_migrations.engine.manifest import DETAILS, INDEX
-from aurora_migrations.engine.migrations import Problem, discover, invalid_files, position, read_text
+from aurora_migrations.engine.manifest import DETAILS
+from aurora_migrations.engine.migrations import INDEX, Problem, discover, invalid_files, position, read_text
 from tests.servers import Migrations
 
 CHUNK = 1 << 20  # what the engine reads at once

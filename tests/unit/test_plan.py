@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def test_plan(folder: Path, case: Case) -> None:
     package = package_of(folder, case.package)
     applied = history_of(folder, case.applied)
     for version in case.changed:
-        applied[version] = replace(applied[version], sha256="other")
+        applied[version] = applied[version]._replace(sha256="other")
     if isinstance(case.wanted, tuple):
         plan = build_plan(package, applied, case.target)
         assert tuple(m.version for m in plan.pending) == case.wanted
@@ -150,7 +150,7 @@ def test_target_that_is_applied_says_since_when(folder: Path) -> None:
 
 def test_changed_files_are_all_named_with_the_time(folder: Path) -> None:
     package = package_of(folder, [1, 2, 3])
-    applied = {v: replace(record, sha256="other") for v, record in history_of(folder, [1, 2, 3]).items()}
+    applied = {v: record._replace(sha256="other") for v, record in history_of(folder, [1, 2, 3]).items()}
     with pytest.raises(MigrationChanged) as caught:
         build_plan(package, applied, "2")
     assert caught.value.message == (
@@ -372,11 +372,11 @@ def test_copy_of_an_applied_file_that_is_still_there_is_a_migration_like_others(
 def test_other_file_with_the_number_of_an_applied_one_is_neither_changed_nor_rolled_back(folder: Path) -> None:
     package = package_of(folder, (1, 2, 3))
     applied = {
-        v: replace(record, name=f"{v:03}_other.sql", sha256="other") for v, record in history_of(folder, (1, 2)).items()
+        v: record._replace(name=f"{v:03}_other.sql", sha256="other") for v, record in history_of(folder, (1, 2)).items()
     }
     said = f"002_m.sql has the number of 002_other.sql, applied {WHEN}"
     for work in (lambda: build_plan(package, applied), lambda: plan_rollback(package, applied, "2", "2")):
         with pytest.raises(MigrationChanged, match=re.escape(said)) as caught:
             work()
         assert "a number above 002" in caught.value.solution
-    assert [m.version for m in plan_rollback(package, {1: replace(applied[1], name="001_m.sql")}, "1", "1")] == [1]
+    assert [m.version for m in plan_rollback(package, {1: applied[1]._replace(name="001_m.sql")}, "1", "1")] == [1]

@@ -136,7 +136,7 @@ def end(status: str, execution_input: Mapping[str, str] | None = ASKED) -> dict[
 def unwritten(what: str, *details: str) -> Mail:
     """A state machine's own mail, with what it knows in its places."""
     text = layout.unwritten(ENVIRONMENT, REGION, what)
-    return replace(text, body=text.body.format(*details, ARN), error=details[0])
+    return text._replace(body=text.body.format(*details, ARN), error=details[0])
 
 
 def _format_mail(subject: str, body: str) -> str:

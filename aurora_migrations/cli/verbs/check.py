@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aurora_migrations.cli import findings, options
 from aurora_migrations.cli.output import note, print_json, print_warnings, show, show_styled
@@ -15,9 +16,9 @@ from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import PROGRAM, InvalidFile
 from aurora_migrations.engine.migrations import Problem
 from aurora_migrations.engine.script import Statement
-from aurora_migrations.replay import schema_file
-from aurora_migrations.replay.findings import with_replay
-from aurora_migrations.replay.history import Replay
+
+if TYPE_CHECKING:
+    from aurora_migrations.replay.history import Replay
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,6 +44,9 @@ def main(argv: Sequence[str]) -> int:
         files = check(discover(arguments.migrations))
         refuse = arguments.hazards == "refuse"
         if is_wanted(arguments) and not any(file.problems for file in files):
+            from aurora_migrations.replay import schema_file
+            from aurora_migrations.replay.findings import with_replay
+
             path = arguments.schema_file or schema_file.find(arguments.migrations)
             replay = replayed(arguments, files, wants_schema=path is not None)
             files = with_replay(files, replay)
@@ -94,6 +98,8 @@ def _stale(path: Path, replay: Replay) -> Problem | None:
         names = ", ".join(step.migration.name for step, _ in replay.unreplayed)
         print_warnings([f"{path} isn't compared: without {names}, which can't be replayed, the schema isn't complete."])
         return None
+    from aurora_migrations.replay import schema_file
+
     line = schema_file.first_difference(path, replay.schema)
     write = f"write it with `{PROGRAM} replay --schema-file {path}`"
     return Problem(str(path), f"this isn't the schema after the last migration; {write}", line, 1) if line else None

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import (
@@ -40,13 +40,15 @@ from aurora_migrations.engine import (
 )
 from aurora_migrations.engine.errors import InvalidInput
 from aurora_migrations.engine.interface import FileDone, Listeners, RunResult
-from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits, format_duration
 from aurora_migrations.engine.plan import find_target
-from aurora_migrations.engine.postgres.session import Holder
-from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
 from aurora_migrations.engine.steps.layout import listed
-from aurora_migrations.engine.steps.settings import Hazards
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.locks.blockers import LockWait
+    from aurora_migrations.engine.postgres.session import Holder
+    from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
+    from aurora_migrations.engine.steps.settings import Hazards
 
 VALID = "valid and ready"  # the state of an index that is fit for use
 # Options of a direct run; for a run through a state machine, they are settings of its environment.
@@ -112,7 +114,8 @@ def main(argv: Sequence[str]) -> int:
 def _not_replayed(source: Source, result: RunResult) -> str:
     """The line about files that were applied and that nobody has replayed on this machine; empty if there is none."""
     applied = {file.migration for file in result.applied}
-    names = [each.name for each in getattr(source, "unknown", ()) if each.label in applied]
+    unknown = getattr(source, "unknown", ()) if applied else ()  # it takes reading what is kept of all replays
+    names = [each.name for each in unknown if each.label in applied]
     if not names:
         return ""
     return f"What {listed(names, 3)} did wasn't compared with a replay: `aurora-migrations check` replays it first."
@@ -134,7 +137,7 @@ def print_done(data: Mapping[str, Any]) -> None:
     """Prints what an execution has applied or rolled back, one line per migration."""
     for action, key in (("apply", "applied"), ("rollback", "rolled_back")):
         for each in data.get(key, ()):
-            show_styled(_done_line(cast(Action, action), each.get("file", ""), each.get("duration_ms", 0)))
+            show_styled(_done_line(cast("Action", action), each.get("file", ""), each.get("duration_ms", 0)))
 
 
 def _done_line(action: Action, file: str, duration_ms: float) -> Styled:

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from aurora_migrations.engine.adoption.histories import Row, find_all, read_place, read_rows
-from aurora_migrations.engine.adoption.matching import find_files, listed, wrong_checksums
-from aurora_migrations.engine.adoption.tools import TOOLS
 from aurora_migrations.engine.errors import InsufficientPrivilege, InvalidInput, MigrationMissing, NextCommand
 from aurora_migrations.engine.history import State
 from aurora_migrations.engine.migrations import Package
 from aurora_migrations.engine.postgres.session import Session
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.adoption.histories import Row
 
 
 def check_foreign_histories(session: Session, state: State) -> None:
@@ -22,6 +23,12 @@ def check_foreign_histories(session: Session, state: State) -> None:
     Raises:
         MigrationMissing: rows have come or gone.
     """
+    if not state.origins:
+        return
+    from aurora_migrations.engine.adoption.histories import read_place, read_rows
+    from aurora_migrations.engine.adoption.matching import listed
+    from aurora_migrations.engine.adoption.tools import TOOLS
+
     tools = {tool.name: tool for tool in TOOLS}
     for origin in state.origins:
         place = read_place(session, origin.source)
@@ -54,6 +61,9 @@ def check_not_applied_by_others(session: Session, state: State, package: Package
     """
     if state.applied or state.unfinished:
         return
+    from aurora_migrations.engine.adoption.histories import find_all, read_rows
+    from aurora_migrations.engine.adoption.matching import find_files, wrong_checksums
+
     for history in find_all(session):
         rows: tuple[Row, ...] = ()
         with contextlib.suppress(InsufficientPrivilege):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aurora_migrations.engine.diagnostics.frames import find_frame, find_query
 from aurora_migrations.engine.diagnostics.redaction import VALUE_CLASSES, excerpt, position
@@ -21,8 +21,6 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
     StatementTimeout,
 )
-from aurora_migrations.engine.locks.blockers import GRANT, LockWait
-from aurora_migrations.engine.locks.budget import Budget
 from aurora_migrations.engine.options import Limits, format_duration, write_duration
 from aurora_migrations.engine.postgres.protocol import BatchError, ScriptError
 from aurora_migrations.engine.postgres.session import Session
@@ -36,7 +34,11 @@ from aurora_migrations.engine.postgres.sqlstate import (
     is_prepared,
     kind_of,
 )
-from aurora_migrations.engine.script import Hazard, Job, Message, NontransactionalStatement, Script
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.locks.blockers import LockWait
+    from aurora_migrations.engine.locks.budget import Budget
+    from aurora_migrations.engine.script import Hazard, Job, Message, NontransactionalStatement, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement took longer than the statement_timeout that the file itself set."
@@ -252,6 +254,8 @@ def slot_error(statement: NontransactionalStatement, error: MigratorError) -> Mi
 
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], wait: LockWait) -> LockTimeout:
     """The error of a lock timeout, with the blockers."""
+    from aurora_migrations.engine.locks.blockers import GRANT
+
     ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum
     ends = [f"SELECT pg_terminate_backend({pid});" for pid in ended]
     hidden = any(blocker.state is None and blocker.kind is None for blocker in wait.blockers)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Span = tuple[int, int]  # bytes of a text, the end exclusive
 _BLOCK = "inline_code_block"  # what PostgreSQL calls the body of a DO
-_LINE = re.compile(r'[^"]*PL/pgSQL[^"]*?(?P<function>[^\s"]*\([^"]*\)|inline_code_block)[^\d"]*(?P<line>\d+)[^"]*')
+# Patterns are compiled when they are used: few runs meet an error.
+_LINE = r'[^"]*PL/pgSQL[^"]*?(?P<function>[^\s"]*\([^"]*\)|inline_code_block)[^\d"]*(?P<line>\d+)[^"]*'
 _LONGEST = 500  # characters of a line about a function
 # A text of SQL, which may hold line ends and anything else, and what PL/pgSQL was doing with it. EXECUTE, OPEN, FETCH,
 # RETURN QUERY and loops over EXECUTE are missing: their text may have been put together.
@@ -17,26 +18,22 @@ _OF_STATEMENT = "SQL statement|PERFORM|CALL|FOR over SELECT rows"
 _OF_EXPRESSION = (
     "assignment|IF|CASE|WHILE|ASSERT|RAISE|RETURN|RETURN NEXT|FOR with integer loop variable|FOREACH over array"
 )
-_TEXT = re.compile(
-    r'(?P<kind>SQL statement|SQL expression|PL/pgSQL expression|PL/pgSQL assignment) "(?P<text>.*?)"'
-    r"\n(?=PL/pgSQL function |SQL function |SQL statement |extension script)",
-    re.DOTALL,
+_TEXT = (
+    r'(?s)(?P<kind>SQL statement|SQL expression|PL/pgSQL expression|PL/pgSQL assignment) "(?P<text>.*?)"'
+    r"\n(?=PL/pgSQL function |SQL function |SQL statement |extension script)"
 )
 _AT = {
-    "SQL statement": re.compile(rf"PL/pgSQL function [^\n]+ line \d+ at (?:{_OF_STATEMENT})$|extension script file "),
-    "": re.compile(
+    "SQL statement": rf"PL/pgSQL function [^\n]+ line \d+ at (?:{_OF_STATEMENT})$|extension script file ",
+    "": (
         rf"PL/pgSQL function [^\n]+ (?:line \d+ at (?:{_OF_EXPRESSION}|{_OF_STATEMENT})|(?:during|while) [^\n]+)$"
         r'|SQL function "[^\n]+" (?:statement \d+|during startup|during inlining)$|extension script file '
     ),
 }
-_FUNCTION = re.compile(
-    rb'\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\s+(?:[\w$"]+\s*\.\s*)?"?([\w$]+)', re.IGNORECASE
-)
-_BODY = re.compile(rb"\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$", re.DOTALL)
+_FUNCTION = rb'(?i)\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\s+(?:[\w$"]+\s*\.\s*)?"?([\w$]+)'
+_BODY = rb"(?s)\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$"
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """A PL/pgSQL function that was running, such as `drops(text)`, or a block; and its line, from 1."""
 
     function: str
@@ -56,7 +53,7 @@ class Frame:
 def read_frames(context: str) -> tuple[Frame, ...]:
     """The functions and blocks that a CONTEXT names in any language, the innermost first."""
     lines = [line for line in context.splitlines() if "PL/pgSQL" in line and len(line) <= _LONGEST]
-    return tuple(Frame(found["function"], int(found["line"])) for line in lines if (found := _LINE.fullmatch(line)))
+    return tuple(Frame(found["function"], int(found["line"])) for line in lines if (found := re.fullmatch(_LINE, line)))
 
 
 def written_text(context: str, query: str | None = None) -> tuple[bool, str | None]:
@@ -65,11 +62,11 @@ def written_text(context: str, query: str | None = None) -> tuple[bool, str | No
     rest, innermost, is_first = context, query, query is None
     kind = "" if query is None else "SQL statement"
     while rest:
-        if not kind and (text := _TEXT.match(rest)):
+        if not kind and (text := re.match(_TEXT, rest)):
             kind, rest = text["kind"], rest[text.end() :]
             innermost = text["text"] if is_first else innermost
         line, _, rest = rest.partition("\n")
-        if not _AT.get(kind, _AT[""]).match(line):
+        if not re.match(_AT.get(kind, _AT[""]), line):
             return False, innermost
         kind, is_first = "", False
     return not kind, innermost
@@ -85,8 +82,9 @@ def find_frame(
             made = [block] if block and number == len(frames) - 1 else []  # the last block is the file's own
         else:
             name = frame.name.encode()
-            made = [span for span in functions if (m := _FUNCTION.match(text, *span)) and m[1].lower() == name]
-        if len(made) == 1 and (body := _BODY.search(text, *made[0])):  # of several it isn't known which
+            creates = re.compile(_FUNCTION).match
+            made = [span for span in functions if (m := creates(text, *span)) and m[1].lower() == name]
+        if len(made) == 1 and (body := re.compile(_BODY).search(text, *made[0])):  # of several it isn't known which
             start = _line_start(text, body.span("body"), frame.line)
             if start is not None:
                 return start, body.span("body")

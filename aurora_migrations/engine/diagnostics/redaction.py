@@ -21,16 +21,16 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _WIDTH, _BEFORE = 100, 60  # characters shown of a line, and how many of them before the caret at most
+# This pattern, and those of messages, are compiled when they are used: few runs meet an error.
 # As PostgreSQL's scanner reads them: names in double quotes stay; strings of all kinds, numbers and comments are
 # values. https://www.postgresql.org/docs/current/sql-syntax-lexical.html
-_TOKEN = re.compile(
-    r"""(?P<name>"(?:[^"]|"")*(?:"|\Z))|(?P<comment>--[^\n]*|/\*)"""
+_TOKEN = (
+    r"""(?s)(?P<name>"(?:[^"]|"")*(?:"|\Z))|(?P<comment>--[^\n]*|/\*)"""
     r"""|(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)(?:\s*\n\s*'(?:[^'\\]|''|\\.)*(?:'|\Z))*"""
     r"""|'(?:[^']|'')*(?:'|\Z)|(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)"""
-    r"""|(?P<number>(?<![\w$])\d[\w.]*)""",
-    re.DOTALL,
+    r"""|(?P<number>(?<![\w$])\d[\w.]*)"""
 )
-_COMMENT_MARKS = re.compile(r"/\*|\*/")
+_COMMENT_MARKS = r"/\*|\*/"
 _URL_PASSWORD = re.compile(r"(://[^:\s]*:).*", re.DOTALL)
 _KEY_PASSWORD = re.compile(
     r"((?:(?:password|passwd|pwd)\s*=|--password)\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|\S+)", re.IGNORECASE
@@ -96,8 +96,8 @@ def without_password(text: str) -> str:
 
 def _replaced(sql: str, by: Callable[[str, str], str]) -> str:
     """SQL with its values (`number`, `comment`, `string`) replaced."""
-    parts, at = [], 0
-    while match := _TOKEN.search(sql, at):
+    parts, at, token = [], 0, re.compile(_TOKEN)
+    while match := token.search(sql, at):
         end = _comment_end(sql, match.start()) if match[0] == "/*" else match.end()
         value = sql[match.start() : end]
         kind = "number" if match["number"] else "comment" if match["comment"] else "string"
@@ -109,7 +109,7 @@ def _replaced(sql: str, by: Callable[[str, str], str]) -> str:
 def _comment_end(sql: str, start: int) -> int:
     """The end of the comment that begins here; comments can be nested."""
     depth = 0
-    for mark in _COMMENT_MARKS.finditer(sql, start):
+    for mark in re.compile(_COMMENT_MARKS).finditer(sql, start):
         depth += 1 if mark[0] == "/*" else -1
         if depth == 0:
             return mark.end()
@@ -196,13 +196,13 @@ _LANGUAGES = ("plv8", "plpy_", "plperl", "pltcl")  # names of server source file
 _FIXED_WORDS = ("2201B",)  # PostgreSQL's messages about invalid regular expressions
 _SIZES = ("53", "54")  # limits of the server: their numbers are sizes and counts
 _MARKS = '"\u00ab\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f'
-_MARK = re.compile(f"([{_MARKS}])")
-_NUMBER = re.compile(r"(?<![\w.])(?<!\w\()[-+]?\d[\w.:+/-]*")  # but those of a type: varchar(10)
-_COLON = re.compile(":(?= |$)|\uff1a")
-_WORD = re.compile(r"[^\s(]+\([^()]*\)\S*|\S+")  # a word, or a function with the types of its arguments
+_MARK = f"([{_MARKS}])"
+_NUMBER = r"(?<![\w.])(?<!\w\()[-+]?\d[\w.:+/-]*"  # but those of a type: varchar(10)
+_COLON = ":(?= |$)|\uff1a"
+_WORD = r"[^\s(]+\([^()]*\)\S*|\S+"  # a word, or a function with the types of its arguments
 _AROUND = ".,:;!?()[]{}<>'\"`%=|"  # what surrounds words, in a message as in a file's strings
-_BETWEEN = re.compile(r"[\s'\"%$(),.;|=]+")
-_HOLES = re.compile(r"\?(?:\s+\?)+")
+_BETWEEN = r"[\s'\"%$(),.;|=]+"
+_HOLES = r"\?(?:\s+\?)+"
 
 
 def is_raised(sqlstate: str, function: str | None, file: str | None) -> bool:
@@ -238,12 +238,12 @@ def redact(message: str, sqlstate: str, origin: Origin, text: str, names: Collec
         return name in names or (not about_values and occurs_in(name.strip(), text))
 
     def plain(part: str) -> str:
-        colon = _COLON.search(part)
+        colon = re.search(_COLON, part)
         before, after = (part[: colon.end()], part[colon.end() :]) if colon else (part, "")
         if origin is Origin.NAMES:
             before = _words(before, words)
         elif not sqlstate.startswith(_SIZES):
-            before = _NUMBER.sub(lambda number: number[0] if number[0] in words else "?", before)
+            before = re.sub(_NUMBER, lambda number: number[0] if number[0] in words else "?", before)
         return before + _words(after, () if about_values else words)
 
     return f"{plain(head)}{_quoted(quoted, is_known, words)}{plain(tail)}"
@@ -263,7 +263,7 @@ def condition(sqlstate: str) -> str:
 def _in_marks(message: str) -> tuple[str, str, str]:
     """A message in three: before the first quotation mark, up to the last one, and after it. A value may contain
     quotation marks itself: where it begins and ends within them isn't known."""
-    marks = [mark.start() for mark in _MARK.finditer(message)]
+    marks = [mark.start() for mark in re.finditer(_MARK, message)]
     if not marks:
         return message, "", ""
     end = marks[-1] + 1 if len(marks) > 1 else len(message)
@@ -272,7 +272,7 @@ def _in_marks(message: str) -> tuple[str, str, str]:
 
 def _quoted(part: str, is_known: Callable[[str], bool], words: Container[str]) -> str:
     """What is in quotation marks, and what is between them, as far as it is known; the rest may all be one value."""
-    parts = _MARK.split(part)  # nothing, mark, name, mark, between, mark, name, mark, nothing
+    parts = re.split(_MARK, part)  # nothing, mark, name, mark, between, mark, name, mark, nothing
     kept = ""
     for at in range(1, len(parts) - 1, 4):
         between, name = parts[at - 1], parts[at + 1]
@@ -290,12 +290,12 @@ def _words(text: str, known: Container[str]) -> str:
     def shown(token: re.Match[str]) -> str:
         return token[0] if _is_known(token[0], known) else "?:" if token[0].endswith(":") else "?"
 
-    return _HOLES.sub("?", _WORD.sub(shown, text))
+    return re.sub(_HOLES, "?", re.sub(_WORD, shown, text))
 
 
 def _is_known(token: str, known: Container[str]) -> bool:
     bare = token.strip(_AROUND)
-    parts = [part for part in _BETWEEN.split(bare) if part]
+    parts = [part for part in re.split(_BETWEEN, bare) if part]
     if not parts:  # punctuation, but no operator
         return not token.strip(".,:;()")
     return bare in known or all(part in known or part.lower() in known for part in parts)
@@ -303,7 +303,7 @@ def _is_known(token: str, known: Container[str]) -> bool:
 
 def _words_of(text: str) -> frozenset[str]:
     """The words of a file, as written and as PostgreSQL folds them."""
-    words = {word.strip(_AROUND) for word in (*text.split(), *_BETWEEN.split(text))}
+    words = {word.strip(_AROUND) for word in (*text.split(), *re.split(_BETWEEN, text))}
     return frozenset(words | {word.lower() for word in words})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from aurora_migrations.engine import history, history_format, interrupts
 from aurora_migrations.engine.errors import (
@@ -15,9 +15,11 @@ from aurora_migrations.engine.errors import (
     StatementTimeout,
 )
 from aurora_migrations.engine.interface import Request
-from aurora_migrations.engine.nontransactional.intents import Running, read_running
 from aurora_migrations.engine.nontransactional.limits import LeftToServer
 from aurora_migrations.engine.postgres.session import Holder, Session, acquire_run_lock
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.nontransactional.intents import Running
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -90,6 +92,9 @@ class LockedSession:
         Raises:
             LeftToServer: it does, and this run's time is up.
         """
+        # Only a run that waits for another one comes here.
+        from aurora_migrations.engine.nontransactional.intents import read_running
+
         self._adopted = running = read_running(self.session, pid, self._adopted)
         if running and self._request.is_time_up():
             raise LeftToServer(str(running))

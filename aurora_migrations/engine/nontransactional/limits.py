@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from aurora_migrations.engine.errors import ConnectionLost
 from aurora_migrations.engine.postgres.protocol import Command
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import Job
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Job
 
 LOOK_EVERY = 0.2  # seconds between two readings of the clock, while a statement runs that may outlive its run
 

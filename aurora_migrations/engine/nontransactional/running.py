@@ -8,13 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aurora_migrations.engine.attempt import (
-    A_WHILE,
-    DEFERRED,
-    Attempt,
-    CommitUnknown,
-    opening,
-)
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     nobody_knows,
@@ -32,6 +25,13 @@ from aurora_migrations.engine.postgres.progress import Progress
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
+from aurora_migrations.engine.running.attempt import (
+    A_WHILE,
+    DEFERRED,
+    Attempt,
+    CommitUnknown,
+    opening,
+)
 from aurora_migrations.engine.script import Message, NontransactionalStatement
 
 _BETWEEN_READS = 1.0  # seconds between two reads of its progress

@@ -122,7 +122,8 @@ def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
     def look_up() -> None:
         nonlocal reason
         try:
-            answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            name = host.encode() if host.isascii() else host  # for a str, Python loads its tables of IDNA
+            answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
             found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
         except OSError as error:
             reason = error.strerror or str(error)

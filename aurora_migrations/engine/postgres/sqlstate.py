@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import psycopg
 
@@ -44,25 +44,21 @@ _SHOWN = 5  # lines of a DETAIL
 _BARE = ("42704", "42725", "42809", "42883")  # functions, types and operators: named without quotation marks
 _ABOUT_OBJECTS = ("2BP01",)  # other objects depend on it: only names of the catalog are in it
 _BLANK = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)"
+# Patterns, compiled when they are used: few runs meet an error.
 # Commands that run no expression over rows. Their triggers and functions are seen in the CONTEXT.
-_READS_NO_ROWS = re.compile(
-    rf"{_BLANK}*(?:drop|grant|revoke|comment|security\s+label|set(?!\s+constraints)|reset|lock|truncate"
+_READS_NO_ROWS = (
+    rf"(?i){_BLANK}*(?:drop|grant|revoke|comment|security\s+label|set(?!\s+constraints)|reset|lock|truncate"
     r"|(?:create|alter)\s+(?:or\s+replace\s+)?(?:extension|schema|role|user|group|database|tablespace|type|sequence"
     r"|function|procedure|aggregate|view|trigger|event\s+trigger|rule|policy|publication|language|operator|cast"
-    r"|collation|conversion|transform|text\s+search|statistics|access\s+method|default\s+privileges))\b",
-    re.IGNORECASE,
+    r"|collation|conversion|transform|text\s+search|statistics|access\s+method|default\s+privileges))\b"
 )
 # Functions and types that take the name of what they work on.
-_CALLS_BY_NAME = re.compile(
-    r"\b(?:to_)?reg(?:class|type|proc|procedure|oper|operator|config|dictionary|collation)\b|\brow_security_active\b"
-    r"|\b(?:nextval|currval|setval|currtid\w*|lo_\w+|pg\w+|has_\w+_privilege|ts_\w+|\w+_to_xml\w*|dblink\w*|bt_\w+)\s*\(",
-    re.IGNORECASE,
+_CALLS_BY_NAME = (
+    r"(?i)\b(?:to_)?reg(?:class|type|proc|procedure|oper|operator|config|dictionary|collation)\b|\brow_security_active\b"
+    r"|\b(?:nextval|currval|setval|currtid\w*|lo_\w+|pg\w+|has_\w+_privilege|ts_\w+|\w+_to_xml\w*|dblink\w*|bt_\w+)\s*\("
 )
 # EXECUTE, also below EXPLAIN and CREATE TABLE AS.
-_PREPARED = re.compile(
-    rf"{_BLANK}*(?:explain\b.*?\b)?(?:create\s+(?:\w+\s+){{0,3}}table\b.*?\bas{_BLANK}+)?execute\b".encode(),
-    re.IGNORECASE | re.DOTALL,
-)
+_PREPARED = rf"(?is){_BLANK}*(?:explain\b.*?\b)?(?:create\s+(?:\w+\s+){{0,3}}table\b.*?\bas{_BLANK}+)?execute\b"
 _SECRETIVE = "the raised exception mentions a password and isn't shown"
 _HINTS = {
     "25001": "This statement can't run at its place in a transaction. SET TRANSACTION must come first. REINDEX or "
@@ -85,8 +81,7 @@ _NO_ROLE = (
 )
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """Cause and solution of an error that a change of the file doesn't fix, or not in the first place."""
 
     cause: str
@@ -174,8 +169,7 @@ def explain(sqlstate: str | None) -> Explanation | None:
     return _EXPLANATIONS.get(state) or _EXPLANATIONS.get(state[:2])
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """What may be shown of a PostgreSQL error: no row values."""
 
     sqlstate: str | None
@@ -246,8 +240,8 @@ def _origin(diag: psycopg.errors.Diagnostic, state: str, file: str | None, state
         if not is_written and not (text and file and occurs_in(text, file)):
             return Origin.NAMES
         parsed = bool(diag.internal_position)
-    by_name = not text or _CALLS_BY_NAME.search(text)
-    reads_no_rows = bool(_READS_NO_ROWS.match(text or ""))
+    by_name = not text or re.search(_CALLS_BY_NAME, text)
+    reads_no_rows = bool(re.match(_READS_NO_ROWS, text or ""))
     if not parsed and not reads_no_rows and (state in _BARE or (by_name and state.startswith("42"))):
         return Origin.NAMES
     about_values = state.startswith(VALUE_CLASSES)  # those that a file holds aren't shown either
@@ -258,7 +252,7 @@ def _origin(diag: psycopg.errors.Diagnostic, state: str, file: str | None, state
 
 def is_prepared(statement: bytes) -> bool:
     """Whether a statement runs another that was prepared: its places are in the text of that one."""
-    return bool(_PREPARED.match(statement))
+    return bool(re.match(_PREPARED.encode(), statement))
 
 
 def connection_lost(error: psycopg.Error) -> bool:

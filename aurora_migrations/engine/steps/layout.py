@@ -7,11 +7,9 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.steps.execution import console_page
 
 WIDTH = 72
 LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 characters
@@ -34,8 +32,7 @@ _NO_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})  # else a t
 _NO_ESCAPES = str.maketrans({"&": "+", "<": "(", ">": ")", '"': "'", "\\": "/", "\n": " "})
 
 
-@dataclass(frozen=True)
-class Mail:
+class Mail(NamedTuple):
     """A mail. The subject is one that SNS takes; `severity`, `error` and `migration` become message attributes, which
     SNS doesn't take empty. `chat` is the message for chat: see `for_chat`."""
 
@@ -48,7 +45,7 @@ class Mail:
 
     def to_dict(self) -> dict[str, str]:
         """The mail as JSON-able data."""
-        return asdict(self)
+        return self._asdict()
 
 
 def subject(environment: str, what: str, details: str = "") -> str:
@@ -165,14 +162,16 @@ def for_chat(
     for most in _CHAT_SIZES:
         text = write(most, lambda each: each.translate(_NO_MARKUP))
         if len(json.dumps(text)) <= CHAT_LIMIT:
-            return replace(mail, chat=text)
+            return mail._replace(chat=text)
     plain = write(_CHAT_SIZES[-1], lambda each: each.translate(_NO_ESCAPES).encode("ascii", "replace").decode())
-    return replace(mail, chat=plain)
+    return mail._replace(chat=plain)
 
 
 def unwritten(environment: str, region: str, what: str) -> Mail:
     """What a state machine mails where preflight could not write the mail either. Its body has two places: for what
     failed, and the execution's ARN."""
+    from aurora_migrations.engine.steps.execution import console_page
+
     verdict = "Look at this now if the application does not work; otherwise it can wait until morning. The state of "
     verdict += "the database is unknown, because the function that reads it failed too."
     steps = [UNKNOWN, "See what is applied, then start the same action again:"]

@@ -9,7 +9,6 @@ from typing import Literal, TypeVar, cast, get_args
 
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.steps.execution import ACTIONS
 
 Hazards = Literal["refuse", "warn"]
 HAZARDS: tuple[Hazards, ...] = get_args(Hazards)
@@ -110,6 +109,8 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def _actions(text: str) -> tuple[str, ...]:
+    from aurora_migrations.engine.steps.execution import ACTIONS
+
     found = tuple(word.strip() for word in text.split(","))
     if not set(found) <= set(ACTIONS):
         raise ValueError(f"must list actions of {', '.join(ACTIONS)}, with commas between them")

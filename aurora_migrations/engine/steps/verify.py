@@ -189,7 +189,8 @@ def verify(step: Step) -> Verification:
         # verify everything that is applied.
         named = target if action != "resolve" else None  # of which nothing may be there yet
         versions = set(did) or ({named.version} if named else set(applied) if action == "verify" else set())
-        wanted = [m for m in package.migrations if m.version in versions | set(applied)]
+        either = versions | set(applied)
+        wanted = [m for m in package.migrations if m.version in either]
         known = {m.version: outline for m, outline in zip(wanted, step.source.outlines(wanted), strict=True)}
         row_expectations: dict[str, list[str]] = {}
         if action != "rollback":

@@ -11,7 +11,8 @@ from typing import Any
 from botocore.exceptions import EndpointConnectionError
 
 from aurora_migrations.engine import errors, manifest
-from aurora_migrations.engine.manifest import DETAILS, INDEX
+from aurora_migrations.engine.manifest import DETAILS
+from aurora_migrations.engine.migrations import INDEX
 from tests.cli.conftest import Answer
 from tests.cli.stage import Secrets, Stage, refusal
 from tests.database.helpers import backend

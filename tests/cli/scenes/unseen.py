@@ -56,8 +56,8 @@ UNSEEN = {
     "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
     "engine/nontransactional/settlement.py _is_index_there _not_ours 3": _SETTLED,
     "engine/nontransactional/settlement.py clear_changed nobody_knows": _SETTLED,
-    "engine/transaction.py _check_applied VerificationFailed": "a connection that is lost after the COMMIT; shown by "
-    "tests/database/test_nontransactional.py",
+    "engine/running/transaction.py _check_applied VerificationFailed": "a connection that is lost after the "
+    "COMMIT; shown by tests/database/test_nontransactional.py",
     "engine/nontransactional/running.py run_detached runner_error": _OUTSIDE,
     "engine/nontransactional/running.py _run_with_record not_retried": _OUTSIDE,
     "engine/nontransactional/running.py _run_with_record not_retried 2": _OUTSIDE,
@@ -67,11 +67,11 @@ UNSEEN = {
     "engine/history.py read_state changed_by_hand": _TAMPERED,
     "engine/history.py read_applied_text changed_by_hand": _TAMPERED,
     "engine/manifest.py _read_details _unread 2": "a disk that fails between opening a file and reading it",
-    "engine/runner.py wait_for_next_attempt cancelled": "Ctrl-C within the millisecond of a statement of "
+    "engine/running/files.py wait_for_next_attempt cancelled": "Ctrl-C within the millisecond of a statement of "
     "ours; the message is that of `session.pause`, which has a scene",
     "engine/postgres/sqlstate.py named_error MigrationFailed": "an error of the server in a statement of "
     "ours; the messages are those of a file's statement, which have scenes",
-    "engine/attempt.py begin history_changed": _TAMPERED,
+    "engine/running/attempt.py begin history_changed": _TAMPERED,
     "local/cloud/package_cache.py _build InvalidFile": "the words of the process that makes the package; shown by "
     "tests/workflow/test_terminal.py",
     "engine/history_format.py read_format _foreign": _TAMPERED,

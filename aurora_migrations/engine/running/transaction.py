@@ -15,14 +15,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.attempt import (
-    DEFERRED,
-    Attempt,
-    AttemptResult,
-    CommitUnknown,
-    beginning,
-    opening,
-)
 from aurora_migrations.engine.catalog.effects import (
     REPORT,
     Effects,
@@ -54,6 +46,14 @@ from aurora_migrations.engine.nontransactional.running import Nontransactional
 from aurora_migrations.engine.postgres.protocol import SYNC, BatchError, Command, Row, ScriptError
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
+from aurora_migrations.engine.running.attempt import (
+    DEFERRED,
+    Attempt,
+    AttemptResult,
+    CommitUnknown,
+    beginning,
+    opening,
+)
 from aurora_migrations.engine.script import Job, Message, RunningStatement
 
 _SET_LIMITS = (
