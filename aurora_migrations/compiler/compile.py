@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from postgast import pg_query_pb2 as pb
@@ -17,12 +17,14 @@ from aurora_migrations.compiler.locks.changed_tables import changed_relations
 from aurora_migrations.compiler.locks.effects import Effect, file_effects
 from aurora_migrations.compiler.parser import NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
+from aurora_migrations.compiler.plain.rows import AlikeRows
 from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true, session_state
 from aurora_migrations.compiler.unit_dependencies import unmet_needs
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
 from aurora_migrations.engine.options import Expectation, Options, read_options
+from aurora_migrations.engine.rows import Rows, Statements, distinct
 from aurora_migrations.engine.script import Action, Script, TableLock
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
@@ -69,7 +71,7 @@ class Compiled:
 
     script: Script
     text: bytes
-    statements: tuple[Statement, ...]
+    statements: Sequence[Statement]
     problems: tuple[Problem, ...]
     effects: tuple[tuple[Effect, ...], ...] = ()
     on_new: frozenset[int] = frozenset()  # the numbers of statements that change only what the file has created
@@ -134,8 +136,9 @@ def compile_text(
     text, begin, end = without_restrict(text)
     options, found = read_options(file, text, defaults)
     try:
-        statements = tuple(parse(text))
-        hashed, of_unit = tokens.file_and_unit_hash(text)
+        statements = parse(text)
+        rows = statements.rows if isinstance(statements, Statements) else ()
+        hashed, of_unit = tokens.file_and_unit_hash(text, [each for each in rows if isinstance(each, AlikeRows)])
     except NotSql as error:
         found = [*found, _syntax_problem(file, text, error), *problems]
         return Compiled(Script(file, sha256, "", options, "", (), ()), text, (), tuple(found))
@@ -148,7 +151,8 @@ def compile_text(
     layout = find_units(text, statements, options.transaction)
     in_one = options.transaction is None and [(unit.start, unit.end) for unit in layout.units] == [(0, len(text))]
     unlocks = _UNLOCK_ALL in text.lower()  # not a search of each statement: a dump has as many as rows
-    wrong = [(statement.start, reason) for statement in statements if (reason := _why_refused(statement, unlocks))]
+    asked = statements if unlocks else (statement for _, statement in distinct(statements))
+    wrong = [(statement.start, reason) for statement in asked if (reason := _why_refused(statement, unlocks))]
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     if options.detach and (len(layout.units) != 1 or layout.units[0].nontransactional):
         wrong.append((0, _DETACH))
@@ -166,7 +170,7 @@ def compile_text(
         options=options,
         reason=layout.reason,
         units=tuple(_hashed(text, unit, of_unit, begin, end) for unit in layout.units),
-        statements=tuple(_script_statements(lines, statements, done.effects)),
+        statements=_script_statements(lines, statements, done.effects),
         expectations=tuple(expectations),
         tables=done.tables,
     )
@@ -180,7 +184,7 @@ def _problems(
     first: dict[int, str] = {}
     for start, reason in wrong:
         first.setdefault(start, reason)
-    spans = {statement.start: (statement.start, statement.end) for statement in statements}
+    spans = {statement.start: (statement.start, statement.end) for statement in statements} if first else {}
     return [
         Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _SHOWN else "")
         for n, (start, reason) in enumerate(sorted(first.items()))
@@ -198,17 +202,18 @@ def _hashed(text: bytes, unit: scripts.Unit, whole: str, begin: int, end: int) -
 
 def _script_statements(
     lines: Lines, statements: Sequence[Statement], all_effects: Sequence[Sequence[Effect]]
-) -> Iterator[scripts.Statement]:
-    before: Sequence[Effect] | None = None
-    locks: tuple[TableLock, ...] = ()
-    for statement, found in zip(statements, all_effects, strict=True):
-        if found is not before:  # in a dump it is the same for every row
-            locks = tuple(TableLock(e.table, e.lock, str(e.rewrites), str(e.scans)) for e in found)
-            before = found
-        position = lines.position(statement.start)
-        yield scripts.Statement(
-            statement.start, statement.end, *position, statement.kind, locks, session_state(statement)
-        )
+) -> Sequence[scripts.Statement]:
+    found, locks = list[scripts.Statement](), tuple[TableLock, ...]()
+    before: Sequence[Effect] = ()
+    for number, statement in distinct(statements):
+        if all_effects[number] is not before:  # in a dump they are the same for every row
+            before = all_effects[number]
+            locks = tuple(TableLock(e.table, e.lock, str(e.rewrites), str(e.scans)) for e in before)
+        place = statement.start, statement.end, *lines.position(statement.start)
+        found.append(scripts.Statement(*place, statement.kind, locks, session_state(statement)))
+    if not isinstance(statements, Statements):
+        return tuple(found)
+    return Statements(found, [None if each is None else Rows(each.starts, each.tail) for each in statements.rows])
 
 
 def _why_refused(statement: Statement, unlocks: bool) -> str | None:

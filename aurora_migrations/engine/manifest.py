@@ -178,7 +178,8 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]], repla
 
 def script_to_json(script: Script) -> dict[str, Any]:
     """A script as JSON. Manifests have its expectations under the key `promises`."""
-    data = asdict(replace(script, change=None))
+    data = asdict(replace(script, change=None, statements=()))
+    data["statements"] = list(map(asdict, script.statements))
     change = None if script.change is None else script.change.to_json()
     return {**data, "promises": data.pop("expectations"), "change": change}
 

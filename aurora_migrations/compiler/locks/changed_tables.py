@@ -14,6 +14,7 @@ from aurora_migrations.compiler.locks.match import RELATIONS, Touch, touches
 from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, ROW_SHARE
 from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.engine.rows import distinct
 
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name
@@ -65,7 +66,7 @@ def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
 
 def _nodes(statements: Sequence[Statement], created: CreatedObjects) -> Iterator[Any]:
     before: Any = None
-    for statement in statements:
+    for _, statement in distinct(statements):
         if statement.node is not before:  # in a dump it is the same for every row
             yield from created.flatten(statement.node)
         before = statement.node
