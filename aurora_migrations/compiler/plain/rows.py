@@ -73,7 +73,7 @@ class AlikeRows(Rows):
 def shape_of(line: bytes) -> Shape | None:
     """The shape of a line that is one INSERT of constants, with its semicolon and line end; None if it isn't as plain
     as that."""
-    tokens = plain.places(line)
+    tokens = plain.places(line) if line.find(b"\n") == len(line) - 1 else None
     if not tokens or len(tokens) > _MOST or tokens[0][1] or line[tokens[-1][1] :] != b";\n":
         return None
     ends = [0, *(start + len(token) for token, start in tokens)]
