@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.compiler.hazards import (
@@ -66,7 +67,8 @@ class Checked:
         """The same without the text and its syntax, which take far more memory than all else."""
         if self.compiled is None:
             return self
-        return replace(self, compiled=replace(self.compiled, text=b"", statements=()), notes=())
+        compiled = self.compiled.without_trees(keeps_text=False)
+        return Checked(self.action, self.migration, compiled, self.problems, self.warnings)
 
     @property
     def accepted(self) -> tuple[Hazard, ...]:
@@ -100,7 +102,8 @@ def _with_names(wanted: _Wanted, defaults: Options | None) -> Iterator[tuple[Che
     for file in check_files(wanted, defaults):
         if file.compiled:
             notes = tuple(caveat(statement.node) for statement in file.compiled.statements)
-            yield replace(file, notes=notes), names_of(file.compiled)
+            checked = Checked(file.action, file.migration, file.compiled, file.problems, file.warnings, notes)
+            yield checked, names_of(file.compiled)
         else:
             yield file, None
 
@@ -110,9 +113,9 @@ def _without_trees(wanted: _Wanted, defaults: Options | None) -> list[tuple[Chec
     found = list[tuple[Checked, Names | None]]()
     for start in range(0, len(wanted), _AT_ONCE):
         for file, names in _with_names(wanted[start : start + _AT_ONCE], defaults):
-            if compiled := file.compiled:
-                text = compiled.text if file.open_hazards else b""
-                file = replace(file, compiled=replace(compiled, text=text, statements=()))
+            if file.compiled:
+                compiled = file.compiled.without_trees(keeps_text=bool(file.open_hazards))
+                file = Checked(file.action, file.migration, compiled, file.problems, file.warnings, file.notes)
             found.append((file, names))
     return found
 
@@ -164,7 +167,7 @@ def write_manifest(folder: Path, files: Sequence[Checked], replayed_on: int | No
 
 def with_hazards_of_folder(file: Checked, hazards: Sequence[Hazard], rules: frozenset[str]) -> Checked:
     """A checked file with the hazards of these rules, which only the whole folder shows: by a replay, for example."""
-    if file.compiled is None:
+    if file.compiled is None or not (hazards or file.compiled.script.options.allow):
         return file
     allows = [allow for allow in _allows(file.compiled) if allow.rule in rules]
     found, idle = apply_allows(hazards, allows)
@@ -176,6 +179,8 @@ def with_hazards_of_folder(file: Checked, hazards: Sequence[Hazard], rules: froz
 
 def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     if file.compiled is None:
+        return file
+    if not (hazards or file.compiled.script.options.allow):
         return file
     allows = [allow for allow in _allows(file.compiled) if allow.rule not in OF_FOLDER]
     # Undoing drops what was created: in a down file that is no hazard.
@@ -222,7 +227,7 @@ def in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[
         done = work(shares[0]) if shares else []
         for share, _, result in begun:
             try:
-                done += pickle.load(result)
+                done += _loaded(result)
             except (EOFError, pickle.UnpicklingError):
                 done += work(share)
     finally:
@@ -231,6 +236,15 @@ def in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[
             os.kill(child, signal.SIGKILL)  # it has ended, or nobody needs it any more
             os.waitpid(child, 0)
     return done
+
+
+def _loaded(result: BinaryIO) -> Any:
+    """What is pickled there. Without the collector, which would look through all of it again and again."""
+    gc.disable()
+    try:
+        return pickle.load(result)
+    finally:
+        gc.enable()
 
 
 def _begin(share: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> tuple[int, BinaryIO]:

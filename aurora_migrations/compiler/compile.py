@@ -76,6 +76,11 @@ class Compiled:
     effects: tuple[tuple[Effect, ...], ...] = ()
     on_new: frozenset[int] = frozenset()  # the numbers of statements that change only what the file has created
 
+    def without_trees(self, keeps_text: bool) -> Compiled:
+        """The same without its syntax and, if so, without its text, which take far more memory than all else."""
+        text = self.text if keeps_text else b""
+        return Compiled(self.script, text, (), self.problems, self.effects, self.on_new)
+
     @property
     def is_parsed(self) -> bool:
         """Whether the grammar could read it."""
@@ -137,7 +142,7 @@ def compile_text(
     options, found = read_options(file, text, defaults)
     try:
         statements = parse(text)
-        rows = statements.rows if isinstance(statements, Statements) else ()
+        rows = statements.rows if type(statements) is Statements else ()
         hashed, of_unit = tokens.file_and_unit_hash(text, [each for each in rows if isinstance(each, AlikeRows)])
     except NotSql as error:
         found = [*found, _syntax_problem(file, text, error), *problems]
@@ -197,7 +202,7 @@ def _hashed(text: bytes, unit: scripts.Unit, whole: str, begin: int, end: int) -
     if unit.modes or (unit.start, unit.end) != (0, len(text)):
         modes = f"BEGIN {unit.modes};".encode() if unit.modes else b""
         hashed = tokens.unit_hash(modes + text[start:stop])
-    return replace(unit, start=start, end=stop, tokens=hashed)
+    return scripts.Unit(start, stop, unit.statements, unit.modes, unit.nontransactional, hashed)
 
 
 def _script_statements(
@@ -211,7 +216,7 @@ def _script_statements(
             locks = tuple(TableLock(e.table, e.lock, str(e.rewrites), str(e.scans)) for e in before)
         place = statement.start, statement.end, *lines.position(statement.start)
         found.append(scripts.Statement(*place, statement.kind, locks, session_state(statement)))
-    if not isinstance(statements, Statements):
+    if type(statements) is not Statements:
         return tuple(found)
     return Statements(found, [None if each is None else Rows(each.starts, each.tail) for each in statements.rows])
 

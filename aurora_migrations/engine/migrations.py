@@ -247,6 +247,8 @@ def _encoding_problem(name: str, text: bytes) -> Problem | None:
         return Problem(
             name, "contains a NUL byte, which PostgreSQL refuses (is it UTF-16? save it as UTF-8)", *position(text, nul)
         )
+    if text.isascii():
+        return None
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(text), _CHUNK):
         final = start + _CHUNK >= len(text)

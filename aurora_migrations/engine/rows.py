@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol, Self, TypeVar, overload
 
@@ -87,7 +87,7 @@ def _equal(one: object, other: object) -> bool:
     return one == other
 
 
-def distinct(statements: Sequence[_Statement]) -> Iterator[tuple[int, _Statement]]:
+def distinct(statements: Sequence[_Statement]) -> Iterable[tuple[int, _Statement]]:
     """The statements with their numbers, but of rows that are alike the first only: of the others, everything but
     their constants and places is the same."""
-    return statements.distinct() if isinstance(statements, Statements) else iter(enumerate(statements))
+    return statements.distinct() if type(statements) is Statements else enumerate(statements)

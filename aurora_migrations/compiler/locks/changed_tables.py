@@ -19,6 +19,7 @@ from aurora_migrations.engine.rows import distinct
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name
 _READS = (ACCESS_SHARE, ROW_SHARE)
+_TAKING_NAMES = frozenset({"AlterObjectSchemaStmt", "DropStmt", "RenameStmt"})
 
 
 class ChangedRelations:
@@ -41,6 +42,8 @@ class ChangedRelations:
         for touch in touched:
             if touch.runs and (touch.rule is None or touch.rule.lock not in _READS):
                 found.setdefault(_qualified(created, touch.name), next(self._places))
+        if node.DESCRIPTOR.name not in _TAKING_NAMES:
+            return
         for name in _renamed(node):
             old = _qualified(created, name)
             if old in found:
