@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ _SMALL, _KEPT = 4_096, 2_000  # bytes of the details of a small file; files
 _SHOWN = 5  # names of files in one message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IndexEntry:
     """The index's entry of a migration."""
 
@@ -186,25 +187,36 @@ def script_to_json(script: Script) -> dict[str, Any]:
 
 def script_of(data: dict[str, Any]) -> Script:
     """A script from its JSON."""
-    options = data["options"]
-    rows = tuple(RowsExpectation(**row) for row in options["rows"])
-    allow = tuple((int(line), str(text)) for line, text in options["allow"])
     return Script(
         file=data["file"],
         sha256=data["sha256"],
         tokens=data["tokens"],
-        options=Options(**{**options, "rows": rows, "allow": allow, "ignore": _ignored(options)}),
-        reason=data["reason"],
+        options=_options(data["options"]),
+        reason=sys.intern(data["reason"]),
         units=tuple(map(_unit, data["units"])),
-        statements=tuple(
-            Statement(**{**each, "locks": tuple(TableLock(**lock) for lock in each["locks"])})
-            for each in data["statements"]
-        ),
+        statements=tuple(map(_statement, data["statements"])),
         expectations=tuple(Expectation(**each) for each in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
         tables=tuple(data.get("tables", ())),
         **_replayed(data),
     )
+
+
+def _options(data: Mapping[str, Any]) -> Options:
+    if data == _NO_OPTIONS:
+        return _DEFAULTS  # which most files have: one for all
+    rows = tuple(RowsExpectation(**row) for row in data["rows"])
+    allow = tuple((int(line), str(text)) for line, text in data["allow"])
+    return Options(**{**data, "rows": rows, "allow": allow, "ignore": _ignored(data)})
+
+
+_DEFAULTS = Options()
+_NO_OPTIONS = {**asdict(_DEFAULTS), "rows": [], "allow": [], "ignore": []}
+
+
+def _statement(data: dict[str, Any]) -> Statement:
+    locks = tuple(TableLock(**lock) for lock in data["locks"])
+    return Statement(**{**data, "locks": locks, "kind": sys.intern(data["kind"])})
 
 
 def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:

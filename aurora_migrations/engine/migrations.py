@@ -64,8 +64,10 @@ class Migration:
         return self._hash(self.path)
 
     @cached_property
-    def hashes(self) -> dict[str, str]:
-        """The hash of each of its files, by name."""
+    def hashes(self) -> Mapping[str, str]:
+        """The hash of each of its files, by name, its own first."""
+        if self.known is not None and tuple(self.known) == self.files:
+            return self.known
         beside = (path for path in (self.down, self.verify) if path is not None)
         return {self.name: self.sha256, **{path.name: self._hash(path) for path in beside}}
 
