@@ -25,6 +25,8 @@ from aurora_migrations.engine.script import Action, Outline, Script, Source
 _AT_ONCE = 50  # files whose syntax is in memory together
 _MANY, _LARGE = 500, 1 << 21  # files, and bytes, from which on starting a process is a small part of the work
 
+_PROGRAM = "aurora_migrations.compiler.folder_source"
+
 _Files = Sequence[tuple[Action, Migration]]
 _Known = tuple[Script | None, tuple[Problem, ...]]  # what is known of a file: as compiled, and what forbids running it
 
@@ -129,7 +131,7 @@ def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
     """The same by a process of its own. If that dies or raises an error, the rest is done here, so that the error is
     raised here, too."""
     done = list[_Known]()
-    command = [sys.executable, "-m", "aurora_migrations.compiler.folder_source"]
+    command = [sys.executable, "-P", "-m", _PROGRAM]  # -P: no module of the current folder
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     gc.disable()  # it would look through all of what is loaded again and again
     try:
