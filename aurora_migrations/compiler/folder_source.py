@@ -7,28 +7,26 @@ memory of the grammar, of syntax trees and of texts.
 
 from __future__ import annotations
 
-import gc
 import os
-import pickle
-import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.manifest import INDEX, Manifest
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, invalid_files
 from aurora_migrations.engine.options import Options
-from aurora_migrations.engine.script import Action, Outline, Script, Source
 
 _AT_ONCE = 50  # files whose syntax is in memory together
 _MANY, _LARGE = 500, 1 << 21  # files, and bytes, from which on starting a process is a small part of the work
 
 _PROGRAM = "aurora_migrations.compiler.folder_source"
 
-_Files = Sequence[tuple[Action, Migration]]
-_Known = tuple[Script | None, tuple[Problem, ...]]  # what is known of a file: as compiled, and what forbids running it
+if TYPE_CHECKING:
+    from aurora_migrations.engine.script import Action, Outline, Script, Source
+
+    _Files = Sequence[tuple[Action, Migration]]
+    _Known = tuple[Script | None, tuple[Problem, ...]]  # a file: as compiled, and what forbids running it
 
 
 def source_of(folder: Path) -> Source:
@@ -130,7 +128,11 @@ def _compile_files(files: _Files, defaults: Options) -> Iterator[_Known]:
 def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
     """The same by a process of its own. If that dies or raises an error, the rest is done here, so that the error is
     raised here, too."""
-    done = list[_Known]()
+    import gc
+    import pickle
+    import subprocess
+
+    done: list[_Known] = []
     command = [sys.executable, "-P", "-m", _PROGRAM]  # -P: no module of the current folder
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     gc.disable()  # it would look through all of what is loaded again and again
@@ -148,14 +150,16 @@ def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
             finally:
                 process.kill()
     except (OSError, EOFError, pickle.UnpicklingError):
-        interrupts.raise_if_pressed("reading the files")  # Ctrl-C ends that process, too
-        done += _compile_files(files[len(done) :], defaults)
+        done += _compile_files(files[len(done) :], defaults)  # raises Cancelled after Ctrl-C
     finally:
         gc.enable()
     return done
 
 
 def _serve() -> None:
+    import pickle
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # to end without a word
     files, defaults = pickle.load(sys.stdin.buffer)
     for start in range(0, len(files), _AT_ONCE):
