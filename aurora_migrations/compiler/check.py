@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 from aurora_migrations.compiler.compile import Compiled, ReadFile, compile_all, read_migration
 from aurora_migrations.compiler.hazards import (
@@ -33,6 +33,8 @@ from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Action, Hazard, Script
 
 _Wanted = Sequence[tuple[Action, Migration]]
+# What is found of a file: see `Checked`.
+_Fields = tuple[Compiled | None, tuple[Problem, ...], tuple[Problem, ...], tuple[str, ...]]
 _LARGE = 1_000  # files from which on it pays to share them
 _AT_ONCE = 200  # files whose syntax is in memory together
 _IDLE = "`allow = {0}` no longer applies: the file has no such hazard; take the line out"
@@ -92,7 +94,9 @@ def check(package: Package, defaults: Options | None = None) -> list[Checked]:
     if len(wanted) < _LARGE:
         found = list(_with_names(wanted, defaults))
     else:
-        found = in_processes(wanted, lambda share: _without_trees(share, defaults))
+        known = in_processes(wanted, lambda share: _without_trees(share, defaults))
+        both_known = zip(wanted, known, strict=True)
+        found = [(Checked(action, each, *fields), names) for (action, each), (fields, names) in both_known]
     unknown = unknown_tables(names for file, names in found if names and file.action == "apply")
     return [_with_unknown(file, unknown.get(file.file, ())) for file, _ in found]
 
@@ -108,15 +112,13 @@ def _with_names(wanted: _Wanted, defaults: Options | None) -> Iterator[tuple[Che
             yield file, None
 
 
-def _without_trees(wanted: _Wanted, defaults: Options | None) -> list[tuple[Checked, Names | None]]:
-    """The same in little memory. Whoever shows a hazard parses the text again."""
-    found = list[tuple[Checked, Names | None]]()
+def _without_trees(wanted: _Wanted, defaults: Options | None) -> list[tuple[_Fields, Names | None]]:
+    """The same in little memory: what is found of each file. Whoever shows a hazard parses the text again."""
+    found = list[tuple[_Fields, Names | None]]()
     for start in range(0, len(wanted), _AT_ONCE):
         for file, names in _with_names(wanted[start : start + _AT_ONCE], defaults):
-            if file.compiled:
-                compiled = file.compiled.without_trees(keeps_text=bool(file.open_hazards))
-                file = Checked(file.action, file.migration, compiled, file.problems, file.warnings, file.notes)
-            found.append((file, names))
+            compiled = file.compiled and file.compiled.without_trees(keeps_text=bool(file.open_hazards))
+            found.append(((compiled, file.problems, file.warnings, file.notes), names))
     return found
 
 
@@ -225,33 +227,27 @@ _Done = TypeVar("_Done")
 def in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> list[_Done]:
     """What `work` returns for consecutive shares of the items, in their order: a share per processor, each but the
     first in a process of its own. Only on Linux, as elsewhere the system's libraries may not survive a fork. If a
-    process dies, or raises an error, its share is done here, so that the error is raised here, too."""
+    process dies, or raises an error, its share is done here, so that the error is raised here, too. The collector is
+    off: it would look through all that is kept again and again."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     size = -(-len(items) // count)
     shares = [items[start : start + size] for start in range(0, len(items), size)]
+    gc.disable()
     begun = [(share, *_begin(share, work)) for share in shares[1:]]
     try:
         done = work(shares[0]) if shares else []
         for share, _, result in begun:
             try:
-                done += _loaded(result)
+                done += pickle.load(result)
             except (EOFError, pickle.UnpicklingError):
                 done += work(share)
     finally:
+        gc.enable()
         for _, child, result in begun:
             result.close()
             os.kill(child, signal.SIGKILL)  # it has ended, or nobody needs it any more
             os.waitpid(child, 0)
     return done
-
-
-def _loaded(result: BinaryIO) -> Any:
-    """What is pickled there. Without the collector, which would look through all of it again and again."""
-    gc.disable()
-    try:
-        return pickle.load(result)
-    finally:
-        gc.enable()
 
 
 def _begin(share: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> tuple[int, BinaryIO]:

@@ -157,9 +157,11 @@ def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
 
 
 def _serve() -> None:
+    import gc
     import pickle
     import signal
 
+    gc.disable()  # as above
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # to end without a word
     files, defaults = pickle.load(sys.stdin.buffer)
     for start in range(0, len(files), _AT_ONCE):
