@@ -40,6 +40,7 @@ _DAMAGED = "It was edited, or cut short when it was copied, or another version o
 INDEX, DETAILS = "manifest.json", "manifest.details"
 _NAME = "aurora-migrations manifest"
 _SMALL, _KEPT = 4_096, 2_000  # bytes of the details of a small file; files
+_ASKED = 3  # how often a run asks for a file's script: twice to check it, and to run it
 _SHOWN = 5  # names of files in one message
 
 
@@ -64,7 +65,7 @@ class Manifest:
         self._folder = folder
         digest, entries, self.replayed_on = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
-        self._small: dict[tuple[Action, int], Script] = {}
+        self._small: dict[tuple[Action, int], tuple[Script, int]] = {}  # and how often they will be asked for
         found = discover(folder)
         here = {name for migration in found.migrations for name in migration.files}
         there = {name for entry in entries for name in entry.hashes}
@@ -95,12 +96,13 @@ class Manifest:
 
     def script(self, action: Action, migration: Migration) -> Script:
         key = action, migration.version
-        if (script := self._small.get(key)) is None:
+        script, left = self._small.pop(key, (None, _ASKED))
+        if script is None:
             (data,) = self._read_details([migration])
             script = script_of(data[action])
-            # A run asks three times for each: those of small files are kept, which takes little memory.
-            if self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
-                self._small[key] = script
+        # Those of small files are kept until a run has asked for the last time.
+        if left > 1 and self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
+            self._small[key] = script, left - 1
         return script
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
