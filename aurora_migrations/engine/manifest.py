@@ -89,21 +89,23 @@ class Manifest:
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """None: a manifest is only made of files that can be run. But they must be those that it was made of."""
-        for migration in migrations:
-            self.script(action, migration)
+        for migration, data in zip(migrations, self._read_details(migrations), strict=True):
+            self._keep(action, migration, script_of(data[action]), _ASKED - 1)
         _check_contents(migrations)
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
-        key = action, migration.version
-        script, left = self._small.pop(key, (None, _ASKED))
+        script, left = self._small.pop((action, migration.version), (None, _ASKED))
         if script is None:
             (data,) = self._read_details([migration])
             script = script_of(data[action])
-        # Those of small files are kept until a run has asked for the last time.
-        if left > 1 and self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
-            self._small[key] = script, left - 1
+        self._keep(action, migration, script, left - 1)
         return script
+
+    def _keep(self, action: Action, migration: Migration, script: Script, left: int) -> None:
+        """Keeps the script of a small file until a run has asked for it for the last time."""
+        if left and self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
+            self._small[action, migration.version] = script, left
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
         return (script_of(data["apply"]) for data in self._read_details(migrations))

@@ -278,7 +278,7 @@ def _sequences(table: Any, definitions: Iterable[Any]) -> Iterator[Name]:
     """The sequences of serial and identity columns, by the names that PostgreSQL gives them."""
     name = syntax_tree.of_range(table)
     for column in definitions:
-        if is_serial(column) or any(each.constraint.contype == _IDENTITY for each in column.constraints):
+        if is_serial(column) or _IDENTITY in [each.constraint.contype for each in column.constraints]:
             yield Name(name.schema, f"{name.name}_{column.colname}_seq"[:_NAME_LENGTH])
 
 
