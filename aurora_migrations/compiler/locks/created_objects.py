@@ -51,7 +51,8 @@ class CreatedObjects:
         """The same for all spellings of one relation."""
         if name.schema:
             return name
-        is_temporary = self._exists((TEMPORARY, name.name))
+        temporary = TEMPORARY, name.name
+        is_temporary = temporary in self._created and self._exists(temporary)  # in most files there is none
         return Name(TEMPORARY if is_temporary else self._schema, name.name)
 
     def is_new(self, name: Name) -> bool:
