@@ -10,6 +10,7 @@
     token_hash         whether an edit changes a file     secret_literals   passwords in a text
     remedies           what to write instead              unknown_tables    tables that no earlier file creates
     foreign_markers    markers of other tools             locks/            locks, rewrites and scans
+    plain/             what needs no grammar: plain tokens, and rows that are alike
 
 Lambda reads its result, the manifest, and never loads it.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
-from aurora_migrations.compiler.compile import Compiled, compile_migration
+from aurora_migrations.compiler.compile import Compiled, ReadFile, compile_all, read_migration
 from aurora_migrations.compiler.hazards import (
     OF_FOLDER,
     UNKNOWN_TABLE,
@@ -32,6 +33,8 @@ from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Action, Hazard, Script
 
 _Wanted = Sequence[tuple[Action, Migration]]
+# What is found of a file: see `Checked`.
+_Fields = tuple[Compiled | None, tuple[Problem, ...], tuple[Problem, ...], tuple[str, ...]]
 _LARGE = 1_000  # files from which on it pays to share them
 _AT_ONCE = 200  # files whose syntax is in memory together
 _IDLE = "`allow = {0}` no longer applies: the file has no such hazard; take the line out"
@@ -66,7 +69,8 @@ class Checked:
         """The same without the text and its syntax, which take far more memory than all else."""
         if self.compiled is None:
             return self
-        return replace(self, compiled=replace(self.compiled, text=b"", statements=()), notes=())
+        compiled = self.compiled.without_trees(keeps_text=False)
+        return Checked(self.action, self.migration, compiled, self.problems, self.warnings)
 
     @property
     def accepted(self) -> tuple[Hazard, ...]:
@@ -90,7 +94,9 @@ def check(package: Package, defaults: Options | None = None) -> list[Checked]:
     if len(wanted) < _LARGE:
         found = list(_with_names(wanted, defaults))
     else:
-        found = in_processes(wanted, lambda share: _without_trees(share, defaults))
+        known = in_processes(wanted, lambda share: _without_trees(share, defaults))
+        both_known = zip(wanted, known, strict=True)
+        found = [(Checked(action, each, *fields), names) for (action, each), (fields, names) in both_known]
     unknown = unknown_tables(names for file, names in found if names and file.action == "apply")
     return [_with_unknown(file, unknown.get(file.file, ())) for file, _ in found]
 
@@ -100,20 +106,19 @@ def _with_names(wanted: _Wanted, defaults: Options | None) -> Iterator[tuple[Che
     for file in check_files(wanted, defaults):
         if file.compiled:
             notes = tuple(caveat(statement.node) for statement in file.compiled.statements)
-            yield replace(file, notes=notes), names_of(file.compiled)
+            checked = Checked(file.action, file.migration, file.compiled, file.problems, file.warnings, notes)
+            yield checked, names_of(file.compiled)
         else:
             yield file, None
 
 
-def _without_trees(wanted: _Wanted, defaults: Options | None) -> list[tuple[Checked, Names | None]]:
-    """The same in little memory. Whoever shows a hazard parses the text again."""
-    found = list[tuple[Checked, Names | None]]()
+def _without_trees(wanted: _Wanted, defaults: Options | None) -> list[tuple[_Fields, Names | None]]:
+    """The same in little memory: what is found of each file. Whoever shows a hazard parses the text again."""
+    found = list[tuple[_Fields, Names | None]]()
     for start in range(0, len(wanted), _AT_ONCE):
         for file, names in _with_names(wanted[start : start + _AT_ONCE], defaults):
-            if compiled := file.compiled:
-                text = compiled.text if file.open_hazards else b""
-                file = replace(file, compiled=replace(compiled, text=text, statements=()))
-            found.append((file, names))
+            compiled = file.compiled and file.compiled.without_trees(keeps_text=bool(file.open_hazards))
+            found.append(((compiled, file.problems, file.warnings, file.notes), names))
     return found
 
 
@@ -132,14 +137,21 @@ def check_files(wanted: _Wanted, defaults: Options | None = None) -> list[Checke
         InvalidInput: squawk is missing.
         Cancelled: Ctrl-C was pressed, in a run that handles it.
     """
-    files = list[Checked]()
+    read = list[Compiled | ReadFile | InvalidFile]()
     for action, migration in wanted:
         interrupts.raise_if_pressed("reading the files")  # as a large file takes seconds
         try:
-            compiled = compile_migration(action, migration, defaults or Options())
-            files.append(Checked(action, migration, compiled, compiled.problems))
+            read.append(read_migration(action, migration, defaults or Options()))
         except InvalidFile as error:
-            files.append(Checked(action, migration, None, tuple(error.problems)))
+            read.append(error)
+    compiled_files = iter(compile_all([each for each in read if not isinstance(each, InvalidFile)]))
+    files = list[Checked]()
+    for (action, migration), each in zip(wanted, read, strict=True):
+        if isinstance(each, InvalidFile):
+            files.append(Checked(action, migration, None, tuple(each.problems)))
+        else:
+            compiled = next(compiled_files)
+            files.append(Checked(action, migration, compiled, compiled.problems))
     linted = list[LintedFile]()
     for compiled in (file.compiled for file in files if file.compiled and file.compiled.is_parsed):
         units = compiled.script.units
@@ -164,7 +176,7 @@ def write_manifest(folder: Path, files: Sequence[Checked], replayed_on: int | No
 
 def with_hazards_of_folder(file: Checked, hazards: Sequence[Hazard], rules: frozenset[str]) -> Checked:
     """A checked file with the hazards of these rules, which only the whole folder shows: by a replay, for example."""
-    if file.compiled is None:
+    if file.compiled is None or not (hazards or file.compiled.script.options.allow):
         return file
     allows = [allow for allow in _allows(file.compiled) if allow.rule in rules]
     found, idle = apply_allows(hazards, allows)
@@ -176,6 +188,8 @@ def with_hazards_of_folder(file: Checked, hazards: Sequence[Hazard], rules: froz
 
 def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     if file.compiled is None:
+        return file
+    if not (hazards or file.compiled.script.options.allow):
         return file
     allows = [allow for allow in _allows(file.compiled) if allow.rule not in OF_FOLDER]
     # Undoing drops what was created: in a down file that is no hazard.
@@ -213,10 +227,12 @@ _Done = TypeVar("_Done")
 def in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> list[_Done]:
     """What `work` returns for consecutive shares of the items, in their order: a share per processor, each but the
     first in a process of its own. Only on Linux, as elsewhere the system's libraries may not survive a fork. If a
-    process dies, or raises an error, its share is done here, so that the error is raised here, too."""
+    process dies, or raises an error, its share is done here, so that the error is raised here, too. The collector is
+    off: it would look through all that is kept again and again."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     size = -(-len(items) // count)
     shares = [items[start : start + size] for start in range(0, len(items), size)]
+    gc.disable()
     begun = [(share, *_begin(share, work)) for share in shares[1:]]
     try:
         done = work(shares[0]) if shares else []
@@ -226,6 +242,7 @@ def in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[
             except (EOFError, pickle.UnpicklingError):
                 done += work(share)
     finally:
+        gc.enable()
         for _, child, result in begun:
             result.close()
             os.kill(child, signal.SIGKILL)  # it has ended, or nobody needs it any more

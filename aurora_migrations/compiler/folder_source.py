@@ -1,11 +1,14 @@
 """The compiler as the engine's source of scripts: compiles the files of a folder when they are needed.
 
-The grammar is loaded with the first file to compile: a run with nothing to do doesn't wait for it.
+The grammar is loaded with the first file to compile: a run with nothing to do doesn't wait for it. Many files, or large
+ones, are compiled by a process of its own (this module, as a program): a run that may take hours doesn't keep the
+memory of the grammar, of syntax trees and of texts.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +16,16 @@ from typing import TYPE_CHECKING
 from aurora_migrations.engine.migrations import INDEX, Migration, Package, Problem, discover, invalid_files
 from aurora_migrations.engine.options import Options
 
+_AT_ONCE = 50  # files whose syntax is in memory together
+_MANY, _LARGE = 500, 1 << 21  # files, and bytes, from which on starting a process is a small part of the work
+
+_PROGRAM = "aurora_migrations.compiler.folder_source"
+
 if TYPE_CHECKING:
-    from aurora_migrations.compiler.check import Checked
     from aurora_migrations.engine.script import Action, Outline, Script, Source
 
-_AT_ONCE = 100  # files whose syntax is in memory together
-_LARGE = 500  # files from which on it pays to share them
+    _Files = Sequence[tuple[Action, Migration]]
+    _Known = tuple[Script | None, tuple[Problem, ...]]  # a file: as compiled, and what forbids running it
 
 
 def source_of(folder: Path) -> Source:
@@ -44,7 +51,7 @@ class Compiler:
         self.package = package
         self.replayed_on: int | None = None
         self._defaults = defaults or Options()
-        self._known: dict[tuple[Action, int], Checked] = {}
+        self._known: dict[tuple[Action, int], _Known] = {}
 
     @property
     def digest(self) -> str:
@@ -54,7 +61,7 @@ class Compiler:
         """Everything that forbids running these files. What is wrong with a down file forbids rolling back, not
         applying; `check` finds it before that."""
         self._compile([(action, migration) for migration in migrations])
-        return [problem for migration in migrations for problem in self._known[action, migration.version].problems]
+        return [problem for migration in migrations for problem in self._known[action, migration.version][1]]
 
     def script(self, action: Action, migration: Migration) -> Script:
         """A migration's file (or its down file), compiled.
@@ -63,10 +70,10 @@ class Compiler:
             InvalidFile: it can't be run.
         """
         self._compile([(action, migration)])
-        known = self._known[action, migration.version]
-        if known.compiled is None or known.problems:
-            raise invalid_files(known.problems)
-        return known.compiled.script
+        script, problems = self._known[action, migration.version]
+        if script is None or problems:
+            raise invalid_files(problems)
+        return script
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
         """Migrations' own files, compiled one after another; without hazards, so that no linter runs.
@@ -94,14 +101,75 @@ class Compiler:
 
         return token_hash(text)
 
-    def _compile(self, files: Sequence[tuple[Action, Migration]]) -> None:
+    def _compile(self, files: _Files) -> None:
         unknown = [file for file in files if (file[0], file[1].version) not in self._known]
         if unknown:
-            from aurora_migrations.compiler.check import check_files, in_processes
+            work = _compile_apart if len(unknown) >= _MANY or _size(unknown) >= _LARGE else _compile_files
+            for (action, migration), known in zip(unknown, work(unknown, self._defaults), strict=True):
+                self._known[action, migration.version] = known
 
-            def check(share: Sequence[tuple[Action, Migration]]) -> list[Checked]:
-                parts = (share[start : start + _AT_ONCE] for start in range(0, len(share), _AT_ONCE))
-                return [file.without_trees() for part in parts for file in check_files(part, self._defaults)]
 
-            for checked in check(unknown) if len(unknown) < _LARGE else in_processes(unknown, check):
-                self._known[checked.action, checked.migration.version] = checked
+def _size(files: _Files) -> int:
+    """The bytes of the files that are there; the others are found when they are read."""
+    paths = (migration.path if action == "apply" else migration.down for action, migration in files)
+    return sum(path.stat().st_size for path in paths if path is not None and path.exists())
+
+
+def _compile_files(files: _Files, defaults: Options) -> Iterator[_Known]:
+    from aurora_migrations.compiler.check import check_files
+
+    for start in range(0, len(files), _AT_ONCE):
+        for checked in check_files(files[start : start + _AT_ONCE], defaults):
+            yield checked.compiled.script if checked.compiled else None, checked.problems
+
+
+# ---- a process of its own -------------------------------------------------------------------------------------------
+
+
+def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
+    """The same by a process of its own. If that dies or raises an error, the rest is done here, so that the error is
+    raised here, too."""
+    import gc
+    import pickle
+    import subprocess
+
+    done: list[_Known] = []
+    command = [sys.executable, "-P", "-m", _PROGRAM]  # -P: no module of the current folder
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    gc.disable()  # it would look through all of what is loaded again and again
+    try:
+        with subprocess.Popen(
+            command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                pickle.dump((files, defaults), process.stdin, pickle.HIGHEST_PROTOCOL)
+                process.stdin.flush()
+                while len(done) < len(files):
+                    done += pickle.load(process.stdout)
+            finally:
+                process.kill()
+    except (OSError, EOFError, pickle.UnpicklingError):
+        done += _compile_files(files[len(done) :], defaults)  # raises Cancelled after Ctrl-C
+    finally:
+        gc.enable()
+    return done
+
+
+def _serve() -> None:
+    import gc
+    import pickle
+    import signal
+
+    gc.disable()  # as above
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # to end without a word
+    files, defaults = pickle.load(sys.stdin.buffer)
+    for start in range(0, len(files), _AT_ONCE):
+        known = list(_compile_files(files[start : start + _AT_ONCE], defaults))
+        pickle.dump(known, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _serve()

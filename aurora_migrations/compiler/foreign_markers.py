@@ -81,6 +81,8 @@ def markers(file: str, text: bytes, statements: Sequence[Statement], in_one: boo
     """Other tools' markers in a file that would do something else here: the byte of each, and what to do. `in_one`: it
     runs in one transaction, though it has no option for that."""
     marks = list(_marks(text))
+    if not marks:
+        return
     stem, own = re.sub(r"(\.down|\.verify)?\.sql\Z", "", file), "down" if file.endswith(".down.sql") else "up"
     yield from _dividing(marks, [statement.start for statement in statements], own, stem)
     liquibase = any(_LIQUIBASE.match(mark.words) for mark in marks)

@@ -20,6 +20,7 @@ from aurora_migrations.compiler.secret_literals import hide_passwords, password_
 from aurora_migrations.compiler.squawk import Violation
 from aurora_migrations.compiler.transaction_units import session_state
 from aurora_migrations.engine.diagnostics.redaction import Lines
+from aurora_migrations.engine.rows import distinct
 from aurora_migrations.engine.script import Hazard
 
 PASSWORD = "password-literal"
@@ -92,7 +93,7 @@ def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
     """
     found: dict[str, list[Hazard]] = {}
     for file, (violations, unread) in zip(files, _lint(files), strict=True):
-        lines = Lines(file.text)
+        lines = Lines(file.text)  # which looks at the text only where it is asked for a position
         hazards = [*_from_squawk(file, lines, violations), *_own(file, lines)]
         for number in unread:
             message = "squawk can't read this statement, so it wasn't checked for hazards."
@@ -160,7 +161,7 @@ def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
             "transaction has created the type, PostgreSQL 17 and later allow it."
         )
         yield _hazard(file, lines, start, ENUM_VALUE, message, help_text)
-    for statement in file.statements:
+    for statement in file.statements if file.last_unit else ():
         state = session_state(statement) if statement.start < file.last_unit else None
         if state:
             message = f"This makes {state}, which is gone if a later unit fails and the next run resumes there."
@@ -219,7 +220,7 @@ def _is_safe(file: LintedFile) -> bool:
     only what it has created."""
     return all(
         number in file.on_new or statement.kind in _ONLY_CREATING or _is_plain_insert(statement)
-        for number, statement in enumerate(file.statements)
+        for number, statement in distinct(file.statements)
     )
 
 

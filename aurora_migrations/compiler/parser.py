@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -17,12 +17,15 @@ from google.protobuf.message import DecodeError
 from postgast import native
 from postgast import pg_query_pb2 as pb
 
+from aurora_migrations.compiler.plain.rows import AlikeRows, shape_of
+from aurora_migrations.engine.rows import Statements
+
 _T = TypeVar("_T")
 COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
 WHOLE = 1 << 18  # bytes; no text up to this is read in chunks
 CHUNK = 1 << 16
 _GROWTH = 4
-_SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
+_SPACE_OR_SEMICOLON = b" \t\n\r\f\v;"
 _KEPT = 60  # levels of JSON objects
 _LEAF = '{"A_Const":{"isnull":true}}'
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]')
@@ -37,7 +40,7 @@ class NotSql(ValueError):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a frozen one takes three times as long to make
 class Statement:
     """One statement of a text."""
 
@@ -54,30 +57,46 @@ class Statement:
     def text(self) -> bytes:
         return self.source[self.start : self.end]
 
+    def moved(self, start: int, end: int, lines: int) -> Statement:
+        """See `Movable`."""
+        return Statement(start, end, self.source, self.node, self.kind)
+
 
 # ---- statements -----------------------------------------------------------------------------------------------------
 
 
-def parse(text: bytes) -> list[Statement]:
+def parse(text: bytes) -> Sequence[Statement]:
     """The statements of a text, in order.
 
     Raises:
         NotSql: the text isn't PostgreSQL's SQL.
     """
-    refused = too_deep(text)
-    if refused:
-        raise NotSql(*refused)
-    return with_large_stack(text, lambda: list(_parse(text)))
+    refuse_too_deep(text)
+    if len(text) <= WHOLE:
+        return with_large_stack(text, lambda: _parse_chunk(text, text, 0))
+    return with_large_stack(text, lambda: _parse_large(text))
 
 
-def _parse(text: bytes) -> Iterator[Statement]:
+def _parse_large(text: bytes) -> Statements[Statement]:
+    heads, rows = list[Statement](), list[AlikeRows | None]()
     inserts: dict[tuple[str, str], Any] = {}
-    for statements in _in_chunks(text, lambda chunk, base: _parse_chunk(text, chunk, base)):
-        if len(text) <= WHOLE:
-            yield from statements
-        else:
-            for s in statements:
-                yield Statement(s.start, s.end, s.source, _detached(s.node, inserts), s.kind)
+
+    def after(at: int) -> int:
+        """The end of the rows that are there and are alike the last statement."""
+        last = heads[-1] if heads else None
+        if last is None or all(last.node is not each for each in inserts.values()):
+            return at
+        shape = shape_of(text[last.start : at])
+        if shape is None or not (found := AlikeRows(text, at, shape)):
+            return at
+        heads.append(last.moved(*found.span(0), 0))
+        rows.append(found)
+        return found.starts[-1]
+
+    for statements in in_chunks(text, lambda chunk, base: _parse_chunk(text, chunk, base), after):
+        heads += [Statement(s.start, s.end, s.source, _detached(s.node, inserts), s.kind) for s in statements]
+        rows += [None] * len(statements)
+    return Statements(heads, rows)
 
 
 def _parse_chunk(source: bytes, chunk: bytes, base: int) -> list[Statement]:
@@ -112,8 +131,8 @@ def _statements(source: bytes, text: bytes, base: int, tree: Any) -> Iterator[St
 
 def _trimmed(body: bytes) -> bytes:
     """A statement without what follows its last token: white space, comments, its semicolon."""
-    if body.endswith(_SURE_ENDS) and b"--" not in body and b"/*" not in body:
-        return body
+    if b"--" not in body and b"/*" not in body:  # no comment: what ends in white space or semicolons is no token
+        return body.rstrip(_SPACE_OR_SEMICOLON)
     tail = COMMENTS | {pb.ASCII_59}
     ends = (token.end for token in postgast.scan(body.decode()).tokens if token.token not in tail)
     return body[: max(ends, default=0)]
@@ -176,24 +195,17 @@ def tokens(text: bytes) -> list[tuple[int, bytes]]:
     return [(token.token, text[token.start : token.end]) for token in _scan(text) if token.token not in COMMENTS]
 
 
-def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """The same, one by one, without all of them in memory."""
-    return chain.from_iterable(_in_chunks(text, lambda chunk, _: tokens(chunk)))
-
-
 def token_spans(text: bytes, kinds: Collection[int]) -> Iterator[tuple[int, int]]:
     """The bytes of a text's tokens of these kinds (`pg_query_pb2.Token`); raises NotSql as `tokens` does."""
 
     def read(chunk: bytes, base: int) -> list[tuple[int, int]]:
         return [(base + token.start, base + token.end) for token in _scan(chunk) if token.token in kinds]
 
-    return chain.from_iterable(_in_chunks(text, read))
+    return chain.from_iterable(in_chunks(text, read))
 
 
 def _scan(text: bytes) -> Any:
-    refused = too_deep(text)
-    if refused:
-        raise NotSql(*refused)
+    refuse_too_deep(text)
     try:
         return postgast.scan(text.decode()).tokens
     except postgast.PgQueryError as error:
@@ -203,8 +215,11 @@ def _scan(text: bytes) -> Any:
 # ---- large texts: the tree of a whole dump would take seventy times its size in memory ------------------------------
 
 
-def _in_chunks(text: bytes, read: Callable[[bytes, int], _T]) -> Iterator[_T]:
-    """What `read` returns for each chunk of a large text and the byte where it begins.
+def in_chunks(
+    text: bytes, read: Callable[[bytes, int], _T], after: Callable[[int], int] = lambda at: at
+) -> Iterator[_T]:
+    """What `read` returns for each chunk of a large text and the byte where it begins. `after` is called with the byte
+    where a chunk ends, and returns the one where the next begins.
 
     A chunk ends after a semicolon at a line's end. Only reading it shows whether that semicolon ends a statement: a
     chunk that was cut inside a string, a comment, a body or brackets can't be read, and is made longer.
@@ -225,7 +240,7 @@ def _in_chunks(text: bytes, read: Callable[[bytes, int], _T]) -> Iterator[_T]:
                 raise
             size *= _GROWTH
         else:
-            at, size = end, CHUNK
+            at, size = after(end), CHUNK
 
 
 def _chunk_end(text: bytes, wanted: int) -> int:
@@ -304,6 +319,12 @@ def too_deep(text: bytes) -> tuple[str, int] | None:
             if count > DEEPEST:
                 return f"an expression of more than {DEEPEST} parts without a comma is too deep to be read", start
     return None
+
+
+def refuse_too_deep(text: bytes) -> None:
+    """Raises NotSql if a text can't be given to the grammar."""
+    if refused := too_deep(text):
+        raise NotSql(*refused)
 
 
 def with_large_stack(text: bytes, work: Callable[[], _T]) -> _T:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.parser import token_stream, tokens
+from aurora_migrations.compiler.parser import in_chunks, refuse_too_deep, tokens
+from aurora_migrations.compiler.plain import tokens as plain
+from aurora_migrations.compiler.plain.rows import AlikeRows
+from aurora_migrations.compiler.plain.tokens import MEANINGS, SEMICOLON, counted
 
-_TOGETHER = 4096  # tokens hashed at once, or more up to the end of a statement
 _LARGE = 1 << 20  # bytes; histories and manifests have the hashes of larger files as they are
-_SHORT = 64  # bytes of a token that is kept
-_SEMICOLON, _SEMICOLON_TOKEN = b"1:;,", pb.ASCII_59
 VERSION = "2"  # of the algorithm; included in the hash, so that another algorithm isn't mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
 STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
@@ -34,64 +33,72 @@ def token_hash(text: bytes) -> str:
     Raises:
         NotSql: the scanner can't read the text.
     """
-    return _hashes(token_stream(text))[0]
+    return _hashes(_read(text))[0]
 
 
 def unit_hash(text: bytes) -> str:
     """The hash of a unit of a file, without the semicolons at its end: what follows decides whether they are there."""
-    return _hashes(tokens(text))[1]
+    return _hashes([_meanings(text)])[1]
 
 
-def file_and_unit_hash(text: bytes) -> tuple[str, str]:
-    """The token hash of a text, and its hash as the only unit of a file: that of a large file is the same."""
-    whole, unit = _hashes(token_stream(text))
+def file_and_unit_hash(text: bytes, rows: Iterable[AlikeRows] = ()) -> tuple[str, str]:
+    """The token hash of a text, and its hash as the only unit of a file: that of a large file is the same. `rows` are
+    those in it that are alike."""
+
+    def read() -> Iterator[list[bytes]]:
+        at = 0
+        for each in rows:
+            yield from _read(text[at : each.starts[0]])
+            yield from each.meanings(text, _meanings)
+            at = each.starts[-1]
+        yield from _read(text[at:])
+
+    whole, unit = _hashes(read())
     return whole, unit if len(text) <= _LARGE else whole
 
 
-def _hashes(found: Iterable[tuple[int, bytes]]) -> tuple[str, str]:
-    """The hash of all tokens, and that without the semicolons at the end."""
-    digest, buffer, semicolons = hashlib.sha256(), list[bytes](), 0
-    string: bytes | None = None  # to which another one may belong: only a line end can have separated them
-    for kind, token in found:
-        is_string = kind in STRINGS
-        if string is not None and not (is_string and token.startswith(b"'")):
-            buffer.append(_string(string))
-            string = None
-        if kind == _SEMICOLON_TOKEN:
-            semicolons += 1
-            continue
-        if semicolons:
-            buffer.append(_SEMICOLON * semicolons)
+def _read(text: bytes) -> Iterator[list[bytes]]:
+    return in_chunks(text, lambda chunk, _: _meanings(chunk))
+
+
+def _hashes(chunks: Iterable[list[bytes]]) -> tuple[str, str]:
+    """The hash of the meanings of all tokens, and that without the semicolons at the end."""
+    digest, semicolons = hashlib.sha256(), 0
+    for meanings in chunks:
+        end = len(meanings)
+        while end and meanings[end - 1] == SEMICOLON:
+            end -= 1
+        if end:
+            digest.update(SEMICOLON * semicolons)
+            digest.update(b"".join(meanings[:end]))
             semicolons = 0
-            if len(buffer) >= _TOGETHER:
-                digest.update(b"".join(buffer))
-                buffer.clear()
-        if is_string:
-            string = token if string is None else string + b"\n" + token
-        else:
-            buffer.append(_meaning(token) if len(token) <= _SHORT else _meaning.__wrapped__(token))
-    if string is not None:
-        buffer.append(_string(string))
-    digest.update(b"".join(buffer))
+        semicolons += len(meanings) - end
     unit = digest.hexdigest()
-    digest.update(_SEMICOLON * semicolons)
+    digest.update(SEMICOLON * semicolons)
     return f"{VERSION}:{digest.hexdigest()}", f"{VERSION}:{unit}"
 
 
+def _meanings(text: bytes) -> list[bytes]:
+    """The meaning of each token; of strings that PostgreSQL puts together, one."""
+    refuse_too_deep(text)
+    if (known := plain.meanings(text)) is not None:
+        return known
+    found = list[bytes]()
+    string: bytes | None = None  # to which another one may belong: only a line end can have separated them
+    for kind, token in tokens(text):
+        is_string = kind in STRINGS
+        if string is not None and not (is_string and token.startswith(b"'")):
+            found.append(_string(string))
+            string = None
+        if is_string:
+            string = token if string is None else string + b"\n" + token
+        else:
+            found.append(MEANINGS[token])
+    return found if string is None else [*found, _string(string)]
+
+
 def _string(token: bytes) -> bytes:
-    return _counted(token if token.startswith(b"$") else _joined(token))
-
-
-def _counted(meaning: bytes) -> bytes:
-    return b"%d:%s," % (len(meaning), meaning)
-
-
-@lru_cache(maxsize=4096)  # the same few words in all files
-def _meaning(token: bytes) -> bytes:
-    """That of a token that is no string."""
-    if token.startswith(b'"'):
-        return _counted(token)
-    return _counted(b"u&" + token[2:] if token.startswith((b"u&", b"U&")) else token.lower())
+    return counted(token if token.startswith(b"$") else _joined(token))
 
 
 def _joined(string: bytes) -> bytes:

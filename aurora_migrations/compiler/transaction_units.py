@@ -21,6 +21,7 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler.locks.syntax_tree import of_range, option_is_on
 from aurora_migrations.compiler.nontransactional import read_nontransactional
 from aurora_migrations.compiler.parser import Statement, tokens
+from aurora_migrations.engine.rows import distinct
 from aurora_migrations.engine.script import NontransactionalStatement, Unit
 
 # Of a partitioned table they can't run in a transaction, and only the server knows which is one. They can be repeated.
@@ -76,12 +77,13 @@ _CONTROLS = {
 
 def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
     """The units of a file, by its option `transaction`: `on`, `off` or None."""
-    controls = [control_of(statement) for statement in statements]
-    apart = [read_nontransactional(statement) for statement in statements]
-    if transaction != "off" and not any(controls) and not any(apart):
+    known = [(control_of(statement), read_nontransactional(statement)) for _, statement in distinct(statements)]
+    if transaction != "off" and not any(control or found for control, found in known):
         whole = Unit(0, len(text), (0, len(statements)), "", None, "")
         reason = "one transaction"
         return Layout((whole,), reason, only_validates=_only_validates(statements))
+    controls = [control_of(statement) for statement in statements]
+    apart = [read_nontransactional(statement) for statement in statements]
     if transaction != "off" and _is_wrapped(controls) and not any(apart):
         block = _block(text, statements, 0, len(statements) - 1)
         reason = "one transaction: the file's own BEGIN ... COMMIT"

@@ -12,6 +12,7 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler.locks.syntax_tree import Name, of_parts, of_text, strings, uses
 from aurora_migrations.compiler.parser import Statement, token_spans
 from aurora_migrations.compiler.transaction_units import session_state
+from aurora_migrations.engine.rows import distinct
 from aurora_migrations.engine.script import Unit
 
 _ENUM = (
@@ -41,7 +42,8 @@ def _enum_values(statements: Sequence[Statement], units: Sequence[Unit]) -> Iter
     """Uses of enum values in the transaction that adds them, and whether PostgreSQL surely refuses each. It doesn't
     where the value was there before (IF NOT EXISTS), where the string is of another type, and, from version 17 on,
     where the same transaction has created the type."""
-    for unit in units:
+    adding = any(each.kind == "AlterEnumStmt" for _, each in distinct(statements))
+    for unit in units if adding else ():
         created, added = set[Name | None](), dict[str, tuple[Name | None, bool]]()
         for statement in statements[slice(*unit.statements)]:
             node = statement.node

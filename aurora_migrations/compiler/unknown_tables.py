@@ -16,6 +16,7 @@ from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.compiler.locks.match import RELATIONS
 from aurora_migrations.compiler.locks.syntax_tree import Name, of_text, quoted
 from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.engine.rows import distinct
 from aurora_migrations.engine.script import Hazard
 
 # Statements with names of what may exist after them: in the text of a function or block, or of another server's tables.
@@ -84,7 +85,7 @@ class Used:
 def names_of(file: Compiled) -> Names:
     """The names in a compiled file."""
     known, created = set[str](), list[str]()
-    for statement in file.statements:
+    for _, statement in distinct(file.statements):
         node, kind = statement.node, statement.kind
         if kind in _NAMING or (kind == "VariableSetStmt" and node.name == "search_path"):
             known.update(_words(statement.text))
@@ -97,7 +98,7 @@ def names_of(file: Compiled) -> Names:
         elif kind in _TABLE_OF and (relation := _TABLE_OF[kind](node)).relname:
             created.append(relation.relname)
             known.add(relation.schemaname)
-    is_open = any(_is_open(statement) for statement in file.statements)
+    is_open = any(_is_open(statement) for _, statement in distinct(file.statements))
     return Names(file.script.file, frozenset(known), tuple(created), tuple(_used(file)), is_open)
 
 
@@ -157,7 +158,9 @@ def _used(file: Compiled) -> Iterator[Used]:
     """The tables that existed before the file, as its statements name them, each once."""
     seen: set[str] = set()
     before: Sequence[Effect] | None = None
-    for place, statement, effects in zip(file.script.statements, file.statements, file.effects, strict=False):
+    places = distinct(file.script.statements)
+    for (number, place), (_, statement) in zip(places, distinct(file.statements), strict=False):
+        effects = file.effects[number]
         if effects is before:  # in a dump it is the same for every row
             continue
         before = effects

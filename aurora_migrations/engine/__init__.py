@@ -7,6 +7,7 @@
     history       what is applied, and attempts      history_format its tables, and why it can't be read
     status        the state of each migration        errors         all errors, drawn as a tree
     expectations  what must be true after a file     interrupts     Ctrl-C
+    rows          statements that are alike, in little memory
 
     running/        the files of a run, one after another, each in a transaction with its record
     catalog/        what a database consists of, and what each migration changes of it

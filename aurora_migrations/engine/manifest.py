@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,10 +39,11 @@ _DAMAGED = "It was edited, or cut short when it was copied, or another version o
 DETAILS = "manifest.details"
 _NAME = "aurora-migrations manifest"
 _SMALL, _KEPT = 4_096, 2_000  # bytes of the details of a small file; files
+_ASKED = 3  # how often a run asks for a file's script: twice to check it, and to run it
 _SHOWN = 5  # names of files in one message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IndexEntry:
     """The index's entry of a migration."""
 
@@ -62,7 +64,7 @@ class Manifest:
         self._folder = folder
         digest, entries, self.replayed_on = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
-        self._small: dict[tuple[Action, int], Script] = {}
+        self._small: dict[tuple[Action, int], tuple[Script, int]] = {}  # and how often they will be asked for
         found = discover(folder)
         here = {name for migration in found.migrations for name in migration.files}
         there = {name for entry in entries for name in entry.hashes}
@@ -86,20 +88,23 @@ class Manifest:
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """None: a manifest is only made of files that can be run. But they must be those that it was made of."""
-        for migration in migrations:
-            self.script(action, migration)
+        for migration, data in zip(migrations, self._read_details(migrations), strict=True):
+            self._keep(action, migration, script_of(data[action]), _ASKED - 1)
         _check_contents(migrations)
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
-        key = action, migration.version
-        if (script := self._small.get(key)) is None:
+        script, left = self._small.pop((action, migration.version), (None, _ASKED))
+        if script is None:
             (data,) = self._read_details([migration])
             script = script_of(data[action])
-            # A run asks three times for each: those of small files are kept, which takes little memory.
-            if self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
-                self._small[key] = script
+        self._keep(action, migration, script, left - 1)
         return script
+
+    def _keep(self, action: Action, migration: Migration, script: Script, left: int) -> None:
+        """Keeps the script of a small file until a run has asked for it for the last time."""
+        if left and self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
+            self._small[action, migration.version] = script, left
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
         return (script_of(data["apply"]) for data in self._read_details(migrations))
@@ -177,32 +182,44 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]], repla
 
 def script_to_json(script: Script) -> dict[str, Any]:
     """A script as JSON. Manifests have its expectations under the key `promises`."""
-    data = asdict(replace(script, change=None))
+    data = asdict(replace(script, change=None, statements=()))
+    data["statements"] = list(map(asdict, script.statements))
     change = None if script.change is None else script.change.to_json()
     return {**data, "promises": data.pop("expectations"), "change": change}
 
 
 def script_of(data: dict[str, Any]) -> Script:
     """A script from its JSON."""
-    options = data["options"]
-    rows = tuple(RowsExpectation(**row) for row in options["rows"])
-    allow = tuple((int(line), str(text)) for line, text in options["allow"])
     return Script(
         file=data["file"],
         sha256=data["sha256"],
         tokens=data["tokens"],
-        options=Options(**{**options, "rows": rows, "allow": allow, "ignore": _ignored(options)}),
-        reason=data["reason"],
+        options=_options(data["options"]),
+        reason=sys.intern(data["reason"]),
         units=tuple(map(_unit, data["units"])),
-        statements=tuple(
-            Statement(**{**each, "locks": tuple(TableLock(**lock) for lock in each["locks"])})
-            for each in data["statements"]
-        ),
+        statements=tuple(map(_statement, data["statements"])),
         expectations=tuple(Expectation(**each) for each in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
         tables=tuple(data.get("tables", ())),
         **_replayed(data),
     )
+
+
+def _options(data: Mapping[str, Any]) -> Options:
+    if data == _NO_OPTIONS:
+        return _DEFAULTS  # which most files have: one for all
+    rows = tuple(RowsExpectation(**row) for row in data["rows"])
+    allow = tuple((int(line), str(text)) for line, text in data["allow"])
+    return Options(**{**data, "rows": rows, "allow": allow, "ignore": _ignored(data)})
+
+
+_DEFAULTS = Options()
+_NO_OPTIONS = {**asdict(_DEFAULTS), "rows": [], "allow": [], "ignore": []}
+
+
+def _statement(data: dict[str, Any]) -> Statement:
+    locks = tuple(TableLock(**lock) for lock in data["locks"])
+    return Statement(**{**data, "locks": locks, "kind": sys.intern(data["kind"])})
 
 
 def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:

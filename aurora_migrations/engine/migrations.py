@@ -65,8 +65,10 @@ class Migration:
         return self._hash(self.path)
 
     @cached_property
-    def hashes(self) -> dict[str, str]:
-        """The hash of each of its files, by name."""
+    def hashes(self) -> Mapping[str, str]:
+        """The hash of each of its files, by name, its own first."""
+        if self.known is not None and tuple(self.known) == self.files:
+            return self.known
         beside = (path for path in (self.down, self.verify) if path is not None)
         return {self.name: self.sha256, **{path.name: self._hash(path) for path in beside}}
 
@@ -251,6 +253,8 @@ def _encoding_problem(name: str, text: bytes) -> Problem | None:
         return Problem(
             name, "contains a NUL byte, which PostgreSQL refuses (is it UTF-16? save it as UTF-8)", *position(text, nul)
         )
+    if text.isascii():
+        return None
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(text), _CHUNK):
         final = start + _CHUNK >= len(text)

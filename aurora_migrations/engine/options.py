@@ -155,7 +155,9 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
         problems.append(Problem(file, reason, last, 1))
     lines = Lines(text)
     reason = "options belong at the top of the file, before its first statement; here it would have no effect"
-    for stray in _STRAY.finditer(text, len(header)):
+    # A dump of a million lines has no comment among them.
+    strays = _STRAY.finditer(text, len(header)) if text.find(b"--", len(header)) >= 0 else ()
+    for stray in strays:
         problems.append(Problem(file, reason, *lines.position(stray.start())))
     return options, sorted(problems, key=lambda problem: problem.line)
 

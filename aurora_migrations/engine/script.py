@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.migrations import Migration, Package, Problem
 from aurora_migrations.engine.options import Expectation, Ignored, Limits, Options, RowsExpectation
+from aurora_migrations.engine.rows import distinct
 
 if TYPE_CHECKING:
     from aurora_migrations.engine.catalog.change import Change
@@ -43,7 +44,7 @@ class TableLock:
     scans: str = "no"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a frozen one takes three times as long to make, and to pickle
 class Statement:
     """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it."""
 
@@ -65,6 +66,10 @@ class Statement:
     def is_long(self) -> bool:
         """Whether it holds such a lock for as long as it takes to rewrite or read a table."""
         return any(lock.rewrites != "no" or lock.scans != "no" for lock in self.blocking_locks)
+
+    def moved(self, start: int, end: int, lines: int) -> Statement:
+        """See `Movable`."""
+        return Statement(start, end, self.line + lines, 1, self.kind, self.locks, self.keeps)
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Script:
     options: Options
     reason: str  # why its units are what they are
     units: tuple[Unit, ...]
-    statements: tuple[Statement, ...]
+    statements: Sequence[Statement]  # a tuple, or of a large file `Statements`
     expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
@@ -149,6 +154,11 @@ class Script:
     def open_hazards(self) -> list[Hazard]:
         """Those that the file doesn't allow."""
         return [hazard for hazard in self.hazards if hazard.allowed_because is None]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of its statements."""
+        return frozenset(each.kind for _, each in distinct(self.statements))
 
 
 @dataclass(frozen=True)
@@ -290,7 +300,7 @@ class Job:
         which blocks the application, so that a lock_timeout can be set for it."""
         unit, statements = self.unit(number), self.script.statements
         first, end = unit.statements
-        alone = [] if end > self._first_own_limit else [i for i in range(first, end) if statements[i].blocking_locks]
+        alone = [i for i in self._blocking if first <= i < end] if end <= self._first_own_limit else []
         cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
         starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
         if len(cuts) == 1:  # no statement
@@ -309,11 +319,16 @@ class Job:
         )
 
     @cached_property
+    def _blocking(self) -> list[int]:
+        """The numbers of the statements that need a lock which blocks the application. Rows of a dump don't."""
+        return [number for number, each in distinct(self.script.statements) if each.blocking_locks]
+
+    @cached_property
     def _first_own_limit(self) -> int:
         """The number of the first statement that sets lock_timeout: in its unit and those after it that holds, and
         nothing of ours. Where none does, how many statements there are."""
         sets = {"VariableSetStmt": re.compile(b"lock_timeout", re.IGNORECASE), "SelectStmt": _SETS_LOCK_TIMEOUT}
-        for number, each in enumerate(self.script.statements):
+        for number, each in distinct(self.script.statements):
             if each.kind in sets and sets[each.kind].search(self.text[each.start : each.end]):
                 return number
         return len(self.script.statements)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
 import subprocess
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from aurora_migrations.compiler import compile as live
 from aurora_migrations.compiler import folder_source, squawk
 from aurora_migrations.compiler.check import check
-from aurora_migrations.compiler.compile import Compiled, compile_text
+from aurora_migrations.compiler.compile import Compiled, compile_migration, compile_text
 from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.compiler.parser import WHOLE
 from aurora_migrations.compiler.token_hash import token_hash, unit_hash
@@ -341,20 +340,34 @@ def test_file_with_problems_has_no_script(broken: Migrations):
         Compiler(package).script("apply", package.by_version[3])
 
 
-def test_many_files_are_compiled_in_several_processes_with_the_same_result(migrations, monkeypatch):
+@pytest.mark.parametrize("program", [folder_source._PROGRAM, "aurora_migrations.nowhere"])
+def test_many_files_are_compiled_by_a_process_of_its_own_with_the_same_result(migrations, monkeypatch, program: str):
     for number in range(1, 8):
         text = "SELEC 1;" if number == 5 else f"CREATE TABLE t{number} ();\nDROP TABLE t{number - 1};"
         migrations.write(f"{number}_a.sql", text)
     package = discover(migrations.dir)
-    alone, shared = Compiler(package), Compiler(package)
-    problems = alone.problems("apply", package.migrations)
-    monkeypatch.setattr(folder_source, "_LARGE", 2)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 3}, raising=False)
-    assert shared.problems("apply", package.migrations) == problems != []
+    here, apart = Compiler(package), Compiler(package)
+    problems = here.problems("apply", package.migrations)
+    monkeypatch.setattr(folder_source, "_MANY", 2)
+    monkeypatch.setattr(folder_source, "_AT_ONCE", 3)
+    monkeypatch.setattr(folder_source, "_PROGRAM", program)  # of one that ends at once, the work is done here
+    assert apart.problems("apply", package.migrations) == problems != []
     for number in (1, 4, 7):
-        script = shared.script("apply", package.by_version[number])
-        assert script == alone.script("apply", package.by_version[number])
+        script = apart.script("apply", package.by_version[number])
+        assert script == here.script("apply", package.by_version[number])
         assert script.hazards
+
+
+def test_large_file_is_compiled_by_a_process_of_its_own(migrations, monkeypatch):
+    rows = [f"INSERT INTO t VALUES ({n}, 'é', NULL);\n" for n in range(70_000)]
+    migrations.write("1_a.sql", f"CREATE TABLE t (a int, b text, c text);\n{''.join(rows)}")
+    package = discover(migrations.dir)
+    (only,) = package.migrations
+    monkeypatch.setattr(folder_source, "_compile_files", lambda *_: pytest.fail("compiled here"))
+    script = Compiler(package).script("apply", only)
+    assert len(script.statements) == 70_001
+    assert (script.statements[-1].line, script.statements[-1].kind) == (70_001, "InsertStmt")
+    assert script == compile_migration("apply", only, Options()).script
 
 
 def test_each_file_is_understood_once(migrations: Migrations, monkeypatch: pytest.MonkeyPatch):

@@ -14,10 +14,12 @@ from aurora_migrations.compiler.locks.match import RELATIONS, Touch, touches
 from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, ROW_SHARE
 from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.engine.rows import distinct
 
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name
 _READS = (ACCESS_SHARE, ROW_SHARE)
+_TAKING_NAMES = frozenset({"AlterObjectSchemaStmt", "DropStmt", "RenameStmt"})
 
 
 class ChangedRelations:
@@ -40,6 +42,8 @@ class ChangedRelations:
         for touch in touched:
             if touch.runs and (touch.rule is None or touch.rule.lock not in _READS):
                 found.setdefault(_qualified(created, touch.name), next(self._places))
+        if node.DESCRIPTOR.name not in _TAKING_NAMES:
+            return
         for name in _renamed(node):
             old = _qualified(created, name)
             if old in found:
@@ -65,7 +69,7 @@ def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
 
 def _nodes(statements: Sequence[Statement], created: CreatedObjects) -> Iterator[Any]:
     before: Any = None
-    for statement in statements:
+    for _, statement in distinct(statements):
         if statement.node is not before:  # in a dump it is the same for every row
             yield from created.flatten(statement.node)
         before = statement.node

@@ -21,6 +21,8 @@ _TYPES = ("OBJECT_TYPE", "OBJECT_DOMAIN")
 _FUNCTIONS = ("OBJECT_FUNCTION", "OBJECT_PROCEDURE", "OBJECT_ROUTINE", "OBJECT_AGGREGATE")
 _NAMED_BY_THEMSELVES = (*RELATIONS, *_TYPES, *_FUNCTIONS)  # unlike a column or a trigger, which is named in its table
 _ON_A_RELATION = frozenset({"AlterTableStmt", "IndexStmt", "ReindexStmt", "RenameStmt", "AlterObjectSchemaStmt"})
+_CHANGING = _ON_A_RELATION | {"AlterDomainStmt", "AlterEnumStmt", "DropStmt", "TruncateStmt"}
+_IDENTITY = _pb.CONSTR_IDENTITY
 TEMPORARY = "pg_temp"
 _UNKNOWN = ""  # the schema of names without one, once search_path is set in a way that isn't analysed
 _NAME_LENGTH = 63  # bytes; PostgreSQL cuts a longer name
@@ -49,7 +51,8 @@ class CreatedObjects:
         """The same for all spellings of one relation."""
         if name.schema:
             return name
-        is_temporary = self._exists((TEMPORARY, name.name))
+        temporary = TEMPORARY, name.name
+        is_temporary = temporary in self._created and self._exists(temporary)  # in most files there is none
         return Name(TEMPORARY if is_temporary else self._schema, name.name)
 
     def is_new(self, name: Name) -> bool:
@@ -70,6 +73,8 @@ class CreatedObjects:
 
     def has_all_of(self, node: Any) -> bool:
         """Whether a statement changes only objects that earlier ones of the file have created."""
+        if node.DESCRIPTOR.name not in _CHANGING:
+            return False
         changed = list(_changed(node))
         return bool(changed) and all(map(self.is_new, changed))
 
@@ -274,8 +279,7 @@ def _sequences(table: Any, definitions: Iterable[Any]) -> Iterator[Name]:
     """The sequences of serial and identity columns, by the names that PostgreSQL gives them."""
     name = syntax_tree.of_range(table)
     for column in definitions:
-        is_identity = any(each.constraint.contype == _pb.CONSTR_IDENTITY for each in column.constraints)
-        if is_serial(column) or is_identity:
+        if is_serial(column) or _IDENTITY in [each.constraint.contype for each in column.constraints]:
             yield Name(name.schema, f"{name.name}_{column.colname}_seq"[:_NAME_LENGTH])
 
 

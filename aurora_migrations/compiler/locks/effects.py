@@ -20,6 +20,7 @@ from aurora_migrations.compiler.locks.match import touches
 from aurora_migrations.compiler.locks.rules import STEADY, VOLATILE, Answer, Rule
 from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.engine.rows import distinct
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def file_effects(statements: Sequence[Statement]) -> FileEffects:
     created, found, on_new = CreatedObjects(), list[tuple[Effect, ...]](), set[int]()
     changed = ChangedRelations(created)
     before: Any = None
-    for number, statement in enumerate(statements):
+    for number, statement in distinct(statements):
+        found += found[-1:] * (number - len(found))
         if before is statement.node:  # in a dump: the same INSERT, another row
             found.append(found[-1])
             continue
@@ -77,6 +79,7 @@ def file_effects(statements: Sequence[Statement]) -> FileEffects:
             changed.see(node, touched)
             created.follow(node)
         found.append(tuple(_merged(names[resolved], each) for resolved, each in rules.items()))
+    found += found[-1:] * (len(statements) - len(found))
     return FileEffects(tuple(found), frozenset(on_new), changed.names)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import postgast
 
@@ -17,14 +16,14 @@ _pb = postgast.pg_query_pb2
 _COMMAND = _pb.AlterTableType.Name
 _OBJECT = _pb.ObjectType.Name
 _CONSTRAINT = _pb.ConstrType
+_FOREIGN = _pb.CONSTR_FOREIGN
 _REPLACED = "the table referenced by a foreign key that is replaced"
 
 Types = Mapping[str, bool]
 """Types that the file created: whether each is a domain that has constraints."""
 
 
-@dataclass(frozen=True)
-class Touch:
+class Touch(NamedTuple):
     """One relation that a statement touches."""
 
     name: Name
@@ -171,12 +170,12 @@ def _value_of_column(column: Any, constraints: Mapping[int, Any]) -> str:
 
 def is_serial(column: Any) -> bool:
     """Whether a column has a sequence of its own by its type."""
-    parts = syntax_tree.strings(column.type_name.names)
-    return len(parts) == 1 and parts[0] in SERIAL
+    names = column.type_name.names
+    return len(names) == 1 and names[0].string.sval in SERIAL
 
 
-def _foreign_keys(column: Any) -> Iterator[Any]:
-    return (each.constraint for each in column.constraints if each.constraint.contype == _CONSTRAINT.CONSTR_FOREIGN)
+def _foreign_keys(column: Any) -> list[Any]:
+    return [one for each in column.constraints if (one := each.constraint).contype == _FOREIGN]
 
 
 def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
@@ -200,14 +199,18 @@ def _create_table(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), None)
     when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
     yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
+    foreign = list[Any]()
     for element in node.table_elts:
-        if element.HasField("table_like_clause"):
-            like = syntax_tree.of_range(element.table_like_clause.relation)
-            yield Touch(like, find_rule("CreateStmt", "", "LIKE"))
-    for element in node.table_elts:
-        own = [element.constraint] if element.constraint.contype == _CONSTRAINT.CONSTR_FOREIGN else []
-        for each in (*_foreign_keys(element.column_def), *own):
-            yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
+        part = syntax_tree.inner(element)
+        kind = part.DESCRIPTOR.name
+        if kind == "ColumnDef":
+            foreign += _foreign_keys(part)
+        elif kind == "TableLikeClause":
+            yield Touch(syntax_tree.of_range(part.relation), find_rule("CreateStmt", "", "LIKE"))
+        elif kind == "Constraint" and part.contype == _FOREIGN:
+            foreign.append(part)
+    for each in foreign:
+        yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
 
 
 def _create_table_as(node: Any) -> Iterator[Touch]:

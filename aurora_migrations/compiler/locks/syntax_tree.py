@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import postgast
 from google.protobuf.message import Message
+from postgast import pg_query_pb2 as pb
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
-_KEYWORDS = ("NO_KEYWORD", "UNRESERVED_KEYWORD")
 
 
 class Name(NamedTuple):
@@ -26,13 +25,21 @@ class Name(NamedTuple):
         return f"{quoted(self.schema)}.{quoted(self.name)}" if self.schema else quoted(self.name)
 
 
+@cache
+def _reserved() -> frozenset[str]:
+    """The keywords that must be quoted as names: not those that are reserved nowhere. A keyword is called like its
+    token, which ends in `_P` where that would be something else in C."""
+    words = " ".join(name.removesuffix("_P").lower() for name in pb.Token.keys())  # noqa: SIM118 - not a dict
+    free = (pb.NO_KEYWORD, pb.UNRESERVED_KEYWORD)
+    found = postgast.scan(words).tokens
+    return frozenset(words[each.start : each.end] for each in found if each.keyword_kind not in free)
+
+
 @lru_cache(maxsize=4096)
 def quoted(name: str) -> str:
     """An identifier as PostgreSQL's quote_ident() writes it: in quotes only where it must be."""
-    if _PLAIN.match(name):
-        kind = postgast.scan(name).tokens[0].keyword_kind
-        if postgast.pg_query_pb2.KeywordKind.Name(kind) in _KEYWORDS:
-            return name
+    if _PLAIN.match(name) and name not in _reserved():
+        return name
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -92,8 +99,7 @@ def sets_search_path(call: Any) -> bool:
     return setting.lower() in ("", "search_path")  # empty where it isn't a constant, so that it may be any
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """A relation that a query uses."""
 
     name: Name
@@ -102,6 +108,8 @@ class Use:
 
 
 _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_PLAIN_INSERT = frozenset({"relation", "cols", "select_stmt", "override"})
+_PLAIN_VALUES = frozenset({"values_lists", "limit_option", "op"})
 _SEQUENCE_FUNCTIONS = ("nextval", "setval")
 
 
@@ -124,6 +132,8 @@ def _collect(message: Any, hidden: frozenset[str], found: list[Use]) -> None:
         found.extend(_sequence(message))
     elif kind in _WRITERS:
         found.append(Use(of_range(message.relation), kind))
+        if kind == "InsertStmt" and _is_of_constants(message):
+            return
         hidden, skipped = _with(message, hidden, found), "relation"
     elif kind == "SelectStmt":
         hidden, skipped = _with(message, hidden, found), "into_clause"
@@ -131,6 +141,18 @@ def _collect(message: Any, hidden: frozenset[str], found: list[Use]) -> None:
             found.extend(_locked(message, hidden))
     for child in children(message, "with_clause", "locking_clause", skipped):
         _collect(child, hidden, found)
+
+
+def _is_of_constants(insert: Any) -> bool:
+    """Whether an INSERT certainly names nothing but its table and constants. Most do, so that it's worth a look."""
+    names = {field.name for field, _ in insert.ListFields()}
+    if not names <= _PLAIN_INSERT or any(column.res_target.indirection for column in insert.cols):
+        return False
+    query = insert.select_stmt.select_stmt
+    rows = query.values_lists
+    if not rows or any(field.name not in _PLAIN_VALUES for field, _ in query.ListFields()):
+        return False
+    return all(item.WhichOneof("node") in _LEAVES for row in rows for item in row.list.items)
 
 
 def _with(statement: Any, hidden: frozenset[str], found: list[Use]) -> frozenset[str]:
@@ -181,7 +203,8 @@ def _sequence(call: Any) -> Iterator[Use]:
 
 # Going down a tree, past what holds no names of relations or functions
 
-_NODE = postgast.pg_query_pb2.Node.DESCRIPTOR
+_NODE = pb.Node.DESCRIPTOR
+_WITHOUT_NAMES = frozenset((pb.Alias.DESCRIPTOR, pb.TypeName.DESCRIPTOR))
 _LEAVES = frozenset(
     ("a_const", "a_star", "boolean", "column_ref", "float", "integer", "param_ref", "set_to_default", "string")
 )
@@ -191,13 +214,13 @@ def children(message: Any, *skipped: str) -> Iterator[Any]:
     """The messages right below one, but those in the skipped fields."""
     for field, value in message.ListFields():
         kind = field.message_type
-        if kind is None or kind.name in ("Alias", "TypeName") or field.name in skipped:
+        if kind is None or kind in _WITHOUT_NAMES or field.name in skipped:
             continue
         for each in (value,) if isinstance(value, Message) else value:
             if kind is not _NODE:
                 yield each
-            elif each.WhichOneof("node") not in (None, *_LEAVES):
-                yield inner(each)
+            elif (which := each.WhichOneof("node")) and which not in _LEAVES:
+                yield getattr(each, which)
 
 
 def walk(message: Any) -> Iterator[Any]:

@@ -98,17 +98,17 @@ def writes_rows(job: Job, major: int) -> bool:
     transaction's from another's."""
     script = job.script
     one = script.change is not None and len(script.units) == 1 and not job.detaches and major >= 15
-    return one and any(each.kind in _WRITING for each in script.statements)
+    return one and not script.kinds.isdisjoint(_WRITING)
 
 
 def may_set_limits(job: Job) -> bool:
     """Whether the file may have left timeouts of its own, which are none of ours."""
-    return any(each.kind == "VariableSetStmt" or each.kind in _DYNAMIC for each in job.script.statements)
+    return not job.script.kinds.isdisjoint({"VariableSetStmt", *_DYNAMIC})
 
 
 def prepares_nothing(job: Job) -> bool:
     """Whether a file certainly leaves no prepared statement in the session, and removes none of ours."""
-    return not any(each.kind in _PREPARING for each in job.script.statements)
+    return job.script.kinds.isdisjoint(_PREPARING)
 
 
 def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: Callable[[], Facts]) -> Effects:
@@ -173,7 +173,7 @@ def sums(found: Sequence[Row]) -> tuple[Rows, ...]:
 
 def runs_dynamic_sql(script: Script) -> bool:
     """Whether a file may do what can't be seen in it, which may depend on data."""
-    return any(each.kind in _DYNAMIC for each in script.statements)
+    return not script.kinds.isdisjoint(_DYNAMIC)
 
 
 def find_statement(script: Script, file: bytes, deviation: Deviation) -> Statement | None:

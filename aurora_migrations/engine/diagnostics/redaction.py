@@ -45,6 +45,10 @@ class Lines:
         self._near = (0, 0, 0)  # a line's beginning, an offset on it, the characters between
 
     @cached_property
+    def _is_ascii(self) -> bool:
+        return self._text.isascii()
+
+    @cached_property
     def _starts(self) -> list[int]:
         return [0, *(match.end() for match in re.finditer(b"\n", self._text))]
 
@@ -52,6 +56,8 @@ class Lines:
         """Line and column, both from 1, of a byte offset; columns count characters."""
         line = bisect_right(self._starts, offset)
         start = self._starts[line - 1]
+        if self._is_ascii:
+            return line, offset - start + 1
         known, upto, characters = self._near
         if known != start or offset < upto:
             upto, characters = start, 0
