@@ -129,8 +129,9 @@ def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
     """The same by a process of its own. If that dies or raises an error, the rest is done here, so that the error is
     raised here, too."""
     done = list[_Known]()
-    command = [sys.executable, "-m", "aurora_migrations.compiler.folder_source"]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # -P: what is in the current folder is no module, unless it is to this process, too.
+    command = [sys.executable, "-P", "-m", "aurora_migrations.compiler.folder_source"]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
     gc.disable()  # it would look through all of what is loaded again and again
     try:
         with subprocess.Popen(

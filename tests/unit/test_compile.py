@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
 import subprocess
@@ -341,15 +340,17 @@ def test_file_with_problems_has_no_script(broken: Migrations):
         Compiler(package).script("apply", package.by_version[3])
 
 
-def test_many_files_are_compiled_in_several_processes_with_the_same_result(migrations, monkeypatch):
+def test_many_files_are_compiled_by_a_process_of_its_own_with_the_same_result(migrations, monkeypatch, tmp_path):
     for number in range(1, 8):
         text = "SELEC 1;" if number == 5 else f"CREATE TABLE t{number} ();\nDROP TABLE t{number - 1};"
         migrations.write(f"{number}_a.sql", text)
     package = discover(migrations.dir)
     alone, shared = Compiler(package), Compiler(package)
     problems = alone.problems("apply", package.migrations)
-    monkeypatch.setattr(folder_source, "_LARGE", 2)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 3}, raising=False)
+    monkeypatch.setattr(folder_source, "_MANY", 2)
+    monkeypatch.setattr(folder_source, "_compile_files", lambda *_: pytest.fail("that process hasn't done it"))
+    (tmp_path / "pickle.py").write_text("raise SystemExit('this is in the current folder')")
+    monkeypatch.chdir(tmp_path)
     assert shared.problems("apply", package.migrations) == problems != []
     for number in (1, 4, 7):
         script = shared.script("apply", package.by_version[number])
