@@ -97,6 +97,7 @@ class ReadFile:
     sent: tuple[int, int]  # the bytes of it that may be sent
     options: Options
     statements: Sequence[Statement]
+    hashes: tuple[str, str]  # of the text, and of it as a unit
     expectations: Sequence[Expectation]
     found: list[Problem]  # in its options
     problems: Sequence[Problem]  # that were known before
@@ -126,9 +127,8 @@ def compile_all(files: Sequence[Compiled | ReadFile]) -> list[Compiled]:
     """Several files, each step for all of them: the processor's caches then hold the code of one step, which saves a
     fifth of the time."""
     read = [file for file in files if isinstance(file, ReadFile)]
-    hashes = [_hash(file) for file in read]
     effects = [file_effects(file.statements) for file in read]
-    understood = map(_understood, read, hashes, effects)
+    understood = map(_understood, read, effects)
     return [file if isinstance(file, Compiled) else next(understood) for file in files]
 
 
@@ -170,7 +170,7 @@ def compile_text(
 def _read(
     file: str, text: bytes, defaults: Options, expectations: Sequence[Expectation], problems: Sequence[Problem]
 ) -> Compiled | ReadFile:
-    """The options and the syntax of a text. One that the grammar can't read is done with that."""
+    """The options, syntax and hashes of a text. One that the grammar can't read is done with that."""
     sha256 = hashlib.sha256(text).hexdigest()
     line_end = _line_end_problem(file, text)
     if line_end:  # nothing else is reported: options and positions would be wrong
@@ -179,21 +179,18 @@ def _read(
     options, found = read_options(file, text, defaults)
     try:
         statements = parse(text)
+        rows = statements.rows if type(statements) is Statements else ()
+        hashes = tokens.file_and_unit_hash(text, [each for each in rows if isinstance(each, AlikeRows)])
     except NotSql as error:
         found = [*found, _syntax_problem(file, text, error), *problems]
         return Compiled(Script(file, sha256, "", options, "", (), ()), text, (), tuple(found))
-    return ReadFile(file, sha256, text, (begin, end), options, statements, expectations, found, problems)
+    return ReadFile(file, sha256, text, (begin, end), options, statements, hashes, expectations, found, problems)
 
 
-def _hash(file: ReadFile) -> tuple[str, str]:
-    rows = file.statements.rows if type(file.statements) is Statements else ()
-    return tokens.file_and_unit_hash(file.text, [each for each in rows if isinstance(each, AlikeRows)])
-
-
-def _understood(read: ReadFile, hashes: tuple[str, str], done: FileEffects) -> Compiled:
-    """A file that the grammar could read, with the hashes of its text and of its unit, and its effects."""
+def _understood(read: ReadFile, done: FileEffects) -> Compiled:
+    """A file that the grammar could read, with its effects."""
     file, text, options, statements, found = read.file, read.text, read.options, read.statements, read.found
-    hashed, of_unit = hashes
+    hashed, of_unit = read.hashes
     for line, value in options.allow:
         try:
             parse_allow(value, line)

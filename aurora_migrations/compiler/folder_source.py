@@ -134,8 +134,9 @@ def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
     import subprocess
 
     done: list[_Known] = []
-    command = [sys.executable, "-P", "-m", _PROGRAM]  # -P: no module of the current folder
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # -P: what is in the current folder is no module, unless it is to this process, too.
+    command = [sys.executable, "-P", "-m", _PROGRAM]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
     gc.disable()  # it would look through all of what is loaded again and again
     try:
         with subprocess.Popen(

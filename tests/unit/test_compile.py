@@ -340,8 +340,11 @@ def test_file_with_problems_has_no_script(broken: Migrations):
         Compiler(package).script("apply", package.by_version[3])
 
 
-@pytest.mark.parametrize("program", [folder_source._PROGRAM, "aurora_migrations.nowhere"])
-def test_many_files_are_compiled_by_a_process_of_its_own_with_the_same_result(migrations, monkeypatch, program: str):
+@pytest.mark.parametrize("runs", [True, False])
+def test_many_files_are_compiled_by_a_process_of_its_own_with_the_same_result(
+    migrations, monkeypatch, tmp_path, runs: bool
+):
+    """Where that process doesn't run, the work is done here."""
     for number in range(1, 8):
         text = "SELEC 1;" if number == 5 else f"CREATE TABLE t{number} ();\nDROP TABLE t{number - 1};"
         migrations.write(f"{number}_a.sql", text)
@@ -350,7 +353,12 @@ def test_many_files_are_compiled_by_a_process_of_its_own_with_the_same_result(mi
     problems = here.problems("apply", package.migrations)
     monkeypatch.setattr(folder_source, "_MANY", 2)
     monkeypatch.setattr(folder_source, "_AT_ONCE", 3)
-    monkeypatch.setattr(folder_source, "_PROGRAM", program)  # of one that ends at once, the work is done here
+    if runs:
+        monkeypatch.setattr(folder_source, "_compile_files", lambda *_: pytest.fail("that process hasn't done it"))
+    else:
+        monkeypatch.setattr(folder_source, "_PROGRAM", "aurora_migrations.nowhere")
+    (tmp_path / "pickle.py").write_text("raise SystemExit('this is in the current folder')")
+    monkeypatch.chdir(tmp_path)
     assert apart.problems("apply", package.migrations) == problems != []
     for number in (1, 4, 7):
         script = apart.script("apply", package.by_version[number])

@@ -189,3 +189,31 @@ def test_rows_take_little_memory_and_are_all_there() -> None:
     script = compiling.compile_text("1_a.sql", text, Options()).script
     assert [(each.line, each.column) for each in script.statements] == [(n, 1) for n in range(1, 20_002)]
     assert script.tokens == token_hash.token_hash(text)
+
+
+PAD = "1" * 60
+NOT_ALIKE = {  # a line above many, these, and one below, with which the file is refused
+    "a second semicolon": ("", f"INSERT INTO t VALUES (1, '{PAD}');;\n", ""),
+    "a second semicolon, apart": ("", f"INSERT INTO t VALUES (1, '{PAD}'); ;\n", ""),
+    "a precision that the grammar refuses": (
+        "",
+        f"INSERT INTO t VALUES ('{PAD}'::float(5));\n",
+        "INSERT INTO t VALUES ('1'::float(0));\n",
+    ),
+    "a large one": ("", f"INSERT INTO t VALUES ('{PAD}'::FLOAT (5));\n", "INSERT INTO t VALUES ('1'::FLOAT (54));\n"),
+    # To what looks for deep comments, E'\\'' begins a string that goes on, until it reads a later part for the hash.
+    "comments too deep": ("SELECT E'\\'';\n", f"SELECT {PAD};\n", "/*" * 501 + "*/" * 501 + "\nSELECT 1;\n"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_ALIKE)
+def test_what_looks_like_rows_is_compiled_as_by_the_grammar(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, row, last = NOT_ALIKE[case]
+    text = (first + row * (2 * parser.WHOLE // len(row)) + last).encode()
+    fast = compile_text("1_a.sql", text, Options())
+    monkeypatch.setattr(parser, "shape_of", lambda _: None)
+    monkeypatch.setattr(token_hash.plain, "meanings", lambda _: None)
+    slow = compile_text("1_a.sql", text, Options())
+    assert fast.problems == slow.problems
+    assert bool(fast.problems) == bool(last)
+    assert fast.script == slow.script

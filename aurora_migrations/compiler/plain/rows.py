@@ -26,7 +26,7 @@ _VALUE = b"|".join((_NUMBER, _STRING, *_WORDS, *_WORDS.values()))
 # What the grammar may not take for another: a decimal number, or a large one, is no integer to it.
 _KINDS = (_STRING, rb"\d{1,9}", rb"\d++\.\d++")
 _IS_NUMBER, _IS_VALUE = re.compile(_NUMBER), re.compile(_VALUE)
-_AROUND = (b"(", b")", b",", b";")  # what may be around the rows behind VALUES
+_AROUND = (b"(", b")", b",")  # what may be around the rows behind VALUES
 _LINE_END = re.compile(b"\n")
 
 
@@ -84,8 +84,10 @@ def shape_of(line: bytes) -> Shape | None:
     around = zip(layouts, layouts[1:], words, words[1:], words[2:], words[3:], strict=False)
     for layout, gap, before, token, after, then in around:
         depth -= token == b")"
-        if layout.strip(b" \t") or (is_value and depth == 0 and token not in _AROUND):  # such as RETURNING
-            return None
+        if layout.strip(b" \t") or (is_value and depth == 0 and after and token not in _AROUND):
+            return None  # such as RETURNING, or a second semicolon
+        if token.lower() == b"float" and after == b"(":
+            return None  # the grammar looks at its precision: float(0) and float(54) are syntax errors
         is_first = is_value and depth == 1 and before in (b"(", b",")
         if is_first and token == b"-" and not gap and _IS_NUMBER.fullmatch(after) and then in (b",", b")"):
             rows, row, signed = rows + layout, row + layout, True
