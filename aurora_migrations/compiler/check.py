@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
-from aurora_migrations.compiler.compile import Compiled, ReadFile, compile_all, read_migration
+from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.compiler.hazards import (
     OF_FOLDER,
     UNKNOWN_TABLE,
@@ -137,21 +137,14 @@ def check_files(wanted: _Wanted, defaults: Options | None = None) -> list[Checke
         InvalidInput: squawk is missing.
         Cancelled: Ctrl-C was pressed, in a run that handles it.
     """
-    read = list[Compiled | ReadFile | InvalidFile]()
+    files = list[Checked]()
     for action, migration in wanted:
         interrupts.raise_if_pressed("reading the files")  # as a large file takes seconds
         try:
-            read.append(read_migration(action, migration, defaults or Options()))
-        except InvalidFile as error:
-            read.append(error)
-    compiled_files = iter(compile_all([each for each in read if not isinstance(each, InvalidFile)]))
-    files = list[Checked]()
-    for (action, migration), each in zip(wanted, read, strict=True):
-        if isinstance(each, InvalidFile):
-            files.append(Checked(action, migration, None, tuple(each.problems)))
-        else:
-            compiled = next(compiled_files)
+            compiled = compile_migration(action, migration, defaults or Options())
             files.append(Checked(action, migration, compiled, compiled.problems))
+        except InvalidFile as error:
+            files.append(Checked(action, migration, None, tuple(error.problems)))
     linted = list[LintedFile]()
     for compiled in (file.compiled for file in files if file.compiled and file.compiled.is_parsed):
         units = compiled.script.units

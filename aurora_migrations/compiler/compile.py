@@ -14,7 +14,7 @@ from aurora_migrations.compiler import token_hash as tokens
 from aurora_migrations.compiler.foreign_markers import markers, without_restrict
 from aurora_migrations.compiler.hazards import parse_allow
 from aurora_migrations.compiler.locks.changed_tables import changed_relations
-from aurora_migrations.compiler.locks.effects import Effect, FileEffects, file_effects
+from aurora_migrations.compiler.locks.effects import Effect, file_effects
 from aurora_migrations.compiler.parser import NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
 from aurora_migrations.compiler.plain.rows import AlikeRows
@@ -87,49 +87,19 @@ class Compiled:
         return bool(self.script.tokens)
 
 
-@dataclass(slots=True)
-class ReadFile:
-    """A file that the grammar could read."""
-
-    file: str
-    sha256: str
-    text: bytes  # as the grammar reads it
-    sent: tuple[int, int]  # the bytes of it that may be sent
-    options: Options
-    statements: Sequence[Statement]
-    hashes: tuple[str, str]  # of the text, and of it as a unit
-    expectations: Sequence[Expectation]
-    found: list[Problem]  # in its options
-    problems: Sequence[Problem]  # that were known before
-
-
 def compile_migration(action: Action, migration: Migration, defaults: Options) -> Compiled:
     """A migration's file (or its down file), with everything wrong with it and with its verify file.
 
     Raises:
         InvalidFile: a file can't be read, or is no text.
     """
-    return compile_all([read_migration(action, migration, defaults)])[0]
-
-
-def read_migration(action: Action, migration: Migration, defaults: Options) -> Compiled | ReadFile:
-    """The first step of that, for `compile_all`."""
     path = migration.path if action == "apply" else migration.down
     if path is None:
         raise ValueError(f"{migration.name} has no down file")
     expectations, problems = list[Expectation](), list[Problem]()
     if action == "apply" and migration.verify:
         expectations, problems = read_expectations(migration.verify.name, read_text(migration.verify))
-    return _read(path.name, read_text(path), defaults, expectations, problems)
-
-
-def compile_all(files: Sequence[Compiled | ReadFile]) -> list[Compiled]:
-    """Several files, each step for all of them: the processor's caches then hold the code of one step, which saves a
-    fifth of the time."""
-    read = [file for file in files if isinstance(file, ReadFile)]
-    effects = [file_effects(file.statements) for file in read]
-    understood = map(_understood, read, effects)
-    return [file if isinstance(file, Compiled) else next(understood) for file in files]
+    return compile_text(path.name, read_text(path), defaults, expectations, problems)
 
 
 def token_hash(text: bytes) -> str | None:
@@ -164,13 +134,6 @@ def compile_text(
     problems: Sequence[Problem] = (),
 ) -> Compiled:
     """Compiles a text. `problems` are those that are known already."""
-    return compile_all([_read(file, text, defaults, expectations, problems)])[0]
-
-
-def _read(
-    file: str, text: bytes, defaults: Options, expectations: Sequence[Expectation], problems: Sequence[Problem]
-) -> Compiled | ReadFile:
-    """The options, syntax and hashes of a text. One that the grammar can't read is done with that."""
     sha256 = hashlib.sha256(text).hexdigest()
     line_end = _line_end_problem(file, text)
     if line_end:  # nothing else is reported: options and positions would be wrong
@@ -180,17 +143,10 @@ def _read(
     try:
         statements = parse(text)
         rows = statements.rows if type(statements) is Statements else ()
-        hashes = tokens.file_and_unit_hash(text, [each for each in rows if isinstance(each, AlikeRows)])
+        hashed, of_unit = tokens.file_and_unit_hash(text, [each for each in rows if isinstance(each, AlikeRows)])
     except NotSql as error:
         found = [*found, _syntax_problem(file, text, error), *problems]
         return Compiled(Script(file, sha256, "", options, "", (), ()), text, (), tuple(found))
-    return ReadFile(file, sha256, text, (begin, end), options, statements, hashes, expectations, found, problems)
-
-
-def _understood(read: ReadFile, done: FileEffects) -> Compiled:
-    """A file that the grammar could read, with its effects."""
-    file, text, options, statements, found = read.file, read.text, read.options, read.statements, read.found
-    hashed, of_unit = read.hashes
     for line, value in options.allow:
         try:
             parse_allow(value, line)
@@ -205,24 +161,25 @@ def _understood(read: ReadFile, done: FileEffects) -> Compiled:
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     if options.detach and (len(layout.units) != 1 or layout.units[0].nontransactional):
         wrong.append((0, _DETACH))
-    if options.detach is None and layout.only_validates and not (options.rows or read.expectations):
+    if options.detach is None and layout.only_validates and not (options.rows or expectations):
         options = replace(options, detach=True)  # with expectations it isn't: those would be checked after its COMMIT
     wrong += unmet_needs(statements, layout.units)
     wrong += markers(file, text, statements, in_one)
     lines = Lines(text)
     found += _problems(file, text, lines, statements, wrong)
+    done = file_effects(statements)
     script = Script(
         file=file,
-        sha256=read.sha256,
+        sha256=sha256,
         tokens=hashed,
         options=options,
         reason=layout.reason,
-        units=tuple(_hashed(text, unit, of_unit, *read.sent) for unit in layout.units),
+        units=tuple(_hashed(text, unit, of_unit, begin, end) for unit in layout.units),
         statements=_script_statements(lines, statements, done.effects),
-        expectations=tuple(read.expectations),
+        expectations=tuple(expectations),
         tables=done.tables,
     )
-    return Compiled(script, text, statements, (*found, *read.problems), done.effects, done.on_new)
+    return Compiled(script, text, statements, (*found, *problems), done.effects, done.on_new)
 
 
 def _problems(

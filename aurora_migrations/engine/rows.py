@@ -71,8 +71,7 @@ class Statements(Sequence[_Statement]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(_equal, self, other))
 
-    def __hash__(self) -> int:
-        return hash((len(self), self.heads))
+    __hash__ = None  # type: ignore[assignment]  # it equals other sequences
 
     def distinct(self) -> Iterator[tuple[int, _Statement]]:
         """See the function of this name."""

@@ -156,7 +156,7 @@ SCENES = {
         ("the same, in a unit", lambda s: _at_commit(s, f"BEGIN;\n{STUBBORN}COMMIT;\nBEGIN;\nSELECT 1;\nCOMMIT;\n")),
         ("Ctrl-C while waiting for another run", _while_another_runs),
         ("Ctrl-C while waiting for locks", _while_others_hold_locks),
-        ("Ctrl-C while reading files", lambda s: _press_before(s, "read_migration")),
+        ("Ctrl-C while reading files", lambda s: _press_before(s, "compile_migration")),
         ("Ctrl-C while finding hazards", lambda s: _press_before(s, "find_hazards")),
         ("Ctrl-C while the run connects", _while_connecting),
         ("Ctrl-C while waiting for an unreachable database", _while_the_database_is_away),
