@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.migrations import INDEX, Migration, Package, Problem, discover, invalid_files
 from aurora_migrations.engine.options import Options
 
@@ -148,7 +149,8 @@ def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
                 pickle.dump((files, defaults), process.stdin, pickle.HIGHEST_PROTOCOL)
                 process.stdin.flush()
                 while len(done) < len(files):
-                    done += pickle.load(process.stdout)
+                    with interrupts.as_cancelled("reading the files"), interrupts.interruptible():
+                        done += pickle.load(process.stdout)
             finally:
                 process.kill()
     except (OSError, EOFError, pickle.UnpicklingError):
