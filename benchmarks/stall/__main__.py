@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     arguments = _parse(argv)
     settings = Settings(arguments.rows, arguments.seconds, arguments.turn, arguments.bound)
-    with prepared(1) as bench:
+    with prepared(1, autovacuum=True) as bench:
         print(f"    {_command(argv)}\n\n{_circumstances(bench, settings)}\n", flush=True)
         tools = [tool for tool in tools_of(bench) if tool.name in arguments.tool]
         ready = _make_ready(bench, tools)
