@@ -98,8 +98,8 @@ class Bench:
         return Cost(cost.wall, cost.client, spent, cost.peak)
 
     def run_fresh(self, side: Side, way: Callable[[str], str] = str) -> Cost:
-        """The same on a database of its own. It stays as long as the server: before ext4 creates a file, it looks through
-        those that were deleted in the last minutes, which took the next sides up to three times as long."""
+        """The same on a database of its own. It stays as long as the server: before ext4 creates a file, it looks
+        through those that were deleted in the last minutes, which made the next sides up to three times as slow."""
         return self.run(side, self._create("template1"), way)
 
     def _create(self, template: str) -> str:
