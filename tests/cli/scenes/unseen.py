@@ -88,6 +88,8 @@ UNSEEN = {
     "that of `session.pause`, which has a scene",
     "engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a query; the message is that of "
     "`interrupts.as_cancelled`, which has a scene",
+    "compiler/folder_source.py _compile_apart as_cancelled": "needs 500 files, or large ones; shown by "
+    "tests/database/test_retry.py",
     "engine/locks/locked_session.py connect pause": "the message is that of `connect as_cancelled`, which has a "
     "scene; here the connection is retried",
     "engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
