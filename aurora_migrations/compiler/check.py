@@ -180,9 +180,7 @@ def with_hazards_of_folder(file: Checked, hazards: Sequence[Hazard], rules: froz
 
 
 def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
-    if file.compiled is None:
-        return file
-    if not (hazards or file.compiled.script.options.allow):
+    if file.compiled is None or not (hazards or file.compiled.script.options.allow):
         return file
     allows = [allow for allow in _allows(file.compiled) if allow.rule not in OF_FOLDER]
     # Undoing drops what was created: in a down file that is no hazard.

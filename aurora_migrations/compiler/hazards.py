@@ -93,7 +93,7 @@ def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
     """
     found: dict[str, list[Hazard]] = {}
     for file, (violations, unread) in zip(files, _lint(files), strict=True):
-        lines = Lines(file.text)  # which looks at the text only where it is asked for a position
+        lines = Lines(file.text)  # which reads the text when the first position is needed
         hazards = [*_from_squawk(file, lines, violations), *_own(file, lines)]
         for number in unread:
             message = "squawk can't read this statement, so it wasn't checked for hazards."

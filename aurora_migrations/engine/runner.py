@@ -13,23 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aurora_migrations.engine import history, interrupts
 from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
-from aurora_migrations.engine.diagnostics.file_errors import (
-    check_limits,
-    hazards_refused,
-)
+from aurora_migrations.engine.diagnostics.file_errors import check_limits, hazards_refused
 from aurora_migrations.engine.history import NOTHING_UNDONE, read_done, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
 from aurora_migrations.engine.locks.locked_session import LockedSession
 from aurora_migrations.engine.migrations import Migration, invalid_files
 from aurora_migrations.engine.nontransactional.limits import LeftToServer
-from aurora_migrations.engine.plan import (
-    Plan,
-    build_plan,
-    find_target,
-    plan_rollback,
-    plan_undo,
-    read_edits,
-)
+from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, plan_undo, read_edits
 from aurora_migrations.engine.postgres.session import Session
 
 if TYPE_CHECKING:

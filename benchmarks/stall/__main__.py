@@ -144,8 +144,8 @@ def _measure_operations(
             trials = Trials(bench, scenario, settings, template)
             if not found:
                 baseline = _row(trials, None, Path())
-                told = baseline if isinstance(baseline, str) else f"longest query {baseline.latency.longest:.3f} s"
-                print(f"### Operations, {scenario.title}\n\nNo migration: {told}.\n")
+                longest = baseline if isinstance(baseline, str) else f"longest query {baseline.latency.longest:.3f} s"
+                print(f"### Operations, {scenario.title}\n\nNo migration: {longest}.\n")
                 print(table.head_of_operations([tool.name for tool in tools]), flush=True)
             found[operation.name] = {tool.name: _row(trials, tool, ready[tool.name]) for tool in tools}
         print(table.of_operation(operation, found[operation.name], settings.bound), flush=True)

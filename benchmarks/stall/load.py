@@ -73,7 +73,7 @@ async def _serve(ask: Ask, queue: _Due, found: list[Query]) -> None:
 
 
 def _asker(connection: psycopg.AsyncConnection, texts: Sequence[sql.Composed], rows: int) -> Ask:
-    """Sends the texts in turn, each with the key of some row but the last one, which a session in the way may hold."""
+    """Sends the texts in turn, each with the key of some row but the last one, which the blocker may hold."""
     keys = random.Random(1)
 
     async def ask(number: int) -> None:

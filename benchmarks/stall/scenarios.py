@@ -109,7 +109,7 @@ SCENARIOS = (
 
 
 def of_operation(operation: Operation) -> Scenario:
-    """The one in which the operations are compared. To have changed a row is in the way of each of them."""
+    """The one in which the operations are compared. A session that has changed a row blocks each of them."""
     return Scenario(
         operation.name,
         "behind a session that has changed a row and sits idle in its transaction",

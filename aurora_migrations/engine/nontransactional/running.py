@@ -15,23 +15,14 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     runner_error,
     slot_error,
 )
-from aurora_migrations.engine.errors import (
-    ConnectionLost,
-    MigratorError,
-)
+from aurora_migrations.engine.errors import ConnectionLost, MigratorError
 from aurora_migrations.engine.nontransactional import intents, settlement
 from aurora_migrations.engine.nontransactional.limits import LOOK_EVERY, LeftToServer, limits_of, without_limits
 from aurora_migrations.engine.postgres.progress import Progress
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
-from aurora_migrations.engine.running.attempt import (
-    A_WHILE,
-    DEFERRED,
-    Attempt,
-    CommitUnknown,
-    opening,
-)
+from aurora_migrations.engine.running.attempt import A_WHILE, DEFERRED, Attempt, CommitUnknown, opening
 from aurora_migrations.engine.script import Message, NontransactionalStatement
 
 _BETWEEN_READS = 1.0  # seconds between two reads of its progress

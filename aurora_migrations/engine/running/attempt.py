@@ -10,21 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aurora_migrations.engine import history
-from aurora_migrations.engine.catalog.effects import (
-    REPORT,
-    Effects,
-    prepares_nothing,
-    writes_rows,
-)
-from aurora_migrations.engine.diagnostics.file_errors import (
-    file_error,
-    history_changed,
-    partial_state,
-    runner_error,
-)
-from aurora_migrations.engine.errors import (
-    MigratorError,
-)
+from aurora_migrations.engine.catalog.effects import REPORT, Effects, prepares_nothing, writes_rows
+from aurora_migrations.engine.diagnostics.file_errors import file_error, history_changed, partial_state, runner_error
+from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history import Records
 from aurora_migrations.engine.locks.blockers import Observer

@@ -1,8 +1,10 @@
-"""Runs files, one after another, under the run lock: each in attempts, of which one ends in one of three ways.
+"""Runs files, one after another, under the run lock. Each attempt at a file ends in one of three ways:
 
-committed   the file's changes and its record are in the database, in one transaction
-failed      the attempt is rolled back; the retry policy decides whether there is another
-unknown     the connection was lost at COMMIT; `resolve_unknown_commit` reads in the history whether it went through
+    committed   the file's changes and its record are in the database, in one transaction
+    failed      the attempt is rolled back; the retry policy decides whether there is another
+    unknown     the connection was lost at COMMIT; `resolve_unknown_commit` reads in the history whether it went through
+
+`Files.run` calls `run_one` for each file, and that `run_with_retries`.
 """
 
 from __future__ import annotations
@@ -16,10 +18,7 @@ from functools import partial
 from typing import Any
 
 from aurora_migrations.engine import history, interrupts
-from aurora_migrations.engine.diagnostics.file_errors import (
-    in_doubt,
-    partial_state,
-)
+from aurora_migrations.engine.diagnostics.file_errors import in_doubt, partial_state
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     Cancelled,
@@ -35,10 +34,7 @@ from aurora_migrations.engine.locks.locked_session import LockedSession
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, read_text
 from aurora_migrations.engine.nontransactional import intents, settlement
-from aurora_migrations.engine.plan import (
-    count_units,
-    partly_missing,
-)
+from aurora_migrations.engine.plan import count_units, partly_missing
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.running.attempt import AttemptResult, CommitUnknown
 from aurora_migrations.engine.running.transaction import RunningAttempt

@@ -46,14 +46,7 @@ from aurora_migrations.engine.nontransactional.running import Nontransactional
 from aurora_migrations.engine.postgres.protocol import SYNC, BatchError, Command, Row, ScriptError
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
-from aurora_migrations.engine.running.attempt import (
-    DEFERRED,
-    Attempt,
-    AttemptResult,
-    CommitUnknown,
-    beginning,
-    opening,
-)
+from aurora_migrations.engine.running.attempt import DEFERRED, Attempt, AttemptResult, CommitUnknown, beginning, opening
 from aurora_migrations.engine.script import Job, Message, RunningStatement
 
 _SET_LIMITS = (
