@@ -10,12 +10,11 @@ import pytest
 
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.catalog.change import difference
-from aurora_migrations.engine.catalog.effects import Rows
+from aurora_migrations.engine.catalog.effects import REPORT, Rows
 from aurora_migrations.engine.catalog.facts import same
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
-from aurora_migrations.engine.postgres.session import COMMIT
 from tests.database.helpers import applied, apply, attempts, exists, holding, labels, roll_back
 from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
@@ -414,17 +413,23 @@ def test_a_file_that_cannot_begin_with_the_commit_of_the_one_before_fails_alone(
 def test_where_a_commit_fails_the_next_file_has_not_begun(database: Database, migrations: Migrations):
     """What is sent after a COMMIT whose effects are reported runs even if that fails."""
     migrations.write("001_a.sql", "CREATE TABLE a (id int);\nINSERT INTO a VALUES (1);")
-    migrations.write("002_b.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE;\nINSERT INTO a SELECT count(*) FROM a;\nCOMMIT;")
+    migrations.write(
+        "002_b.sql",
+        "-- verify: ignore table b because it is there already, so the effects are compared before COMMIT is sent\n"
+        "BEGIN ISOLATION LEVEL SERIALIZABLE;\nCREATE TABLE IF NOT EXISTS b (id int);\n"
+        "INSERT INTO a SELECT count(*) FROM a;\nCOMMIT;",
+    )
     migrations.write("003_c.sql", "CREATE TABLE c (id int);")
     source = Replayed(migrations, database)
     apply(database, migrations, "001", source=source)
+    database.execute("CREATE TABLE b (name text)")
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(psycopg.connect(database.url))
         other.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
         other.execute("INSERT INTO a SELECT count(*) FROM a")
 
         def commit_first(commands: object) -> None:
-            if isinstance(commands, list) and COMMIT in commands[:1]:
+            if isinstance(commands, list) and REPORT in commands[:1]:
                 other.commit()
 
         watched(stack.enter_context(pytest.MonkeyPatch.context()), commit_first)

@@ -1,8 +1,9 @@
 """What a file has done to the catalogue and to rows, read in its own transaction and compared before that commits.
 
 One query reads the facts that the file's replay has changed, and one how many rows it wrote, whatever its size; neither
-scans a table. A fact that isn't as after the replay fails the file, unless only dynamic SQL can have made it: what a DO
-block or a function does may depend on data.
+scans a table. In nearly all cases the facts are there to the letter, which the server asserts before the COMMIT that it
+gets with the same message. Only where they aren't, are they read and compared here. A fact that isn't as after the
+replay fails the file, unless only dynamic SQL can have made it: what a DO block or a function does may depend on data.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored, moved
-from aurora_migrations.engine.catalog.facts import Facts, comment_on, facts_of, parts_of, query
+from aurora_migrations.engine.catalog.facts import Facts, assertion, comment_on, facts_of, parts_of, query
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history_format import SCHEMA
@@ -28,19 +29,26 @@ _SHRINKING = _DYNAMIC | {"DeleteStmt", "MergeStmt", "TruncateStmt"}
 _SHRINKS = re.compile(rb"\b(?:delete|merge|truncate)\b", re.IGNORECASE)  # in WITH, or in a rule that it makes
 # Of the tables that the transaction has locked for writing; 16384 is the first oid that isn't PostgreSQL's own. A
 # partition's rows count for the table that the application knows, as an UPDATE may move them between partitions.
-ROWS = Command(
-    """
+_ROWS = """
     SELECT COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid)::pg_catalog.regclass, c.oid,
            pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid), pg_catalog.pg_stat_get_xact_tuples_updated(c.oid),
-           pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)
+           pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid){}
       FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
      WHERE l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384
        AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock') AND c.relkind = 'r' AND c.relpersistence <> 't'
-    """,
+"""
+ROWS = Command(_ROWS.format(""), keep=True)
+# The same; fails (22012, division by zero) where more rows of a table were deleted than inserted.
+_MORE_ROWS = Command(
+    _ROWS.format(
+        ", 1 / (pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)"
+        " <= pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid))::int"
+    ),
     keep=True,
 )
 # What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
 REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
+SAVEPOINT, ROLLBACK_TO = Command("SAVEPOINT ours"), Command("ROLLBACK TO ours")
 _NOTHING = Command("SELECT WHERE false")
 # A plan is kept that was made when the catalogue was small, and a run can make it large.
 _BY_INDEX = Command("SELECT pg_catalog.set_config('enable_seqscan', 'off', true)", keep=True)
@@ -91,6 +99,22 @@ def commands_for(job: Job, server: Server) -> list[Command]:
         return []
     facts = query(change.keys, server.schema) if change.keys else _NOTHING
     return [_BY_INDEX, facts, *([ROWS] if writes else [])]
+
+
+def assertions(job: Job, server: Server) -> list[Command]:
+    """What fails (22012, division by zero) unless a file has done exactly what its replay did, after `SAVEPOINT`. The
+    last one's answer are the rows, if they are counted. Empty where names may differ, as those of schemas do."""
+    change = job.script.change
+    if change is None or server.schema != "public":
+        return []
+    asserted = [_BY_INDEX, assertion(change.expected, change.dropped)] if change.keys else []
+    rows = [ROWS if _may_shrink(job) else _MORE_ROWS] if writes_rows(job, server.major) else []
+    return [*asserted, *rows]
+
+
+def effects_asserted(job: Job, server: Server, answers: Sequence[Sequence[Row]]) -> Effects:
+    """What a file has done, by the answers to its assertions."""
+    return Effects(sums(answers[-1])) if writes_rows(job, server.major) else Effects()
 
 
 def writes_rows(job: Job, major: int) -> bool:
@@ -163,7 +187,7 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: 
 def sums(found: Sequence[Row]) -> tuple[Rows, ...]:
     """By table, those with the most rows first; not of the history, which the transaction may have written already."""
     sums: dict[str, list[int]] = {}
-    for table, _, *counts in set(found):  # a table has a row for each of its locks
+    for table, _, *counts in {row[:5] for row in found}:  # a table has a row for each of its locks
         if not str(table).startswith(f"{SCHEMA}."):
             known = sums.get(str(table), [0, 0, 0])
             sums[str(table)] = [one + int(str(other)) for one, other in zip(known, counts, strict=True)]

@@ -150,7 +150,7 @@ class Nontransactional:
             if in_file:
                 failed = file_error(session, job, message, error)
             else:
-                failed = runner_error(session, job, BatchError(error.completed, error.error))
+                failed = runner_error(session, job, BatchError([], error.error))
             if connection_lost(error.error):
                 raise CommitUnknown(self._attempt.id, number, failed) from error
             session.roll_back()

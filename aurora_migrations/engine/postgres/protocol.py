@@ -62,11 +62,11 @@ SYNC = Command("")
 
 
 class BatchError(Exception):
-    """A command of a pipeline failed, the one with this index (from 0); those after it weren't run."""
+    """A command of a pipeline failed, the one after those with `answers`; the others weren't run."""
 
-    def __init__(self, index: int, error: psycopg.Error) -> None:
+    def __init__(self, answers: list[list[Row]], error: psycopg.Error) -> None:
         super().__init__(type(error).__name__)  # a traceback shows this, and the message may contain row values
-        self.index = index
+        self.answers, self.index = answers, len(answers)
         self.error = error
 
 
@@ -116,11 +116,11 @@ class Wire:
                 failure = self._read_answers(answers, sum(command is SYNC for command in commands))
                 self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
-            raise BatchError(len(answers), error) from error
+            raise BatchError(answers, error) from error
         if failure is not None:
             if isinstance(failure, errors.InvalidSqlStatementName):
                 self.keeps = self.can_keep = False
-            raise BatchError(len(answers), failure)
+            raise BatchError(answers, failure)
         self._kept |= prepared
         return answers
 

@@ -1,11 +1,12 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
 Most files are one unit and take two round trips: the text as written; the record and COMMIT, with the attempt's row and
-BEGIN of the next file. The first file takes one more. A replayed file takes three: its effects come with the answer to
-its record, and COMMIT is sent when they have been compared. Expectations take more, before COMMIT, and so does each
-statement that needs a lock that blocks the application: its lock_timeout is set before it, and a second session reads
-who holds the lock. Whatever fails before COMMIT is sent is rolled back; where the connection is lost after that, the
-history shows what happened.
+BEGIN of the next file. The first file takes one more. Of a replayed file the server asserts in the second one, before
+COMMIT, that its effects are those of its replay; where they aren't to the letter, they are read and judged before
+COMMIT is sent, which takes two more. Expectations take more, before COMMIT, and so does each statement that needs a
+lock that blocks the application: its lock_timeout is set before it, and a second session reads who holds the lock.
+Whatever fails before COMMIT is sent is rolled back; where the connection is lost after that, the history shows what
+happened.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from psycopg.errors import DivisionByZero
+
 from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.catalog.effects import (
     REPORT,
+    ROLLBACK_TO,
+    SAVEPOINT,
     Effects,
+    assertions,
     commands_for,
+    effects_asserted,
     judge,
     may_set_limits,
     prepares_nothing,
@@ -146,11 +153,15 @@ class RunningAttempt(Attempt):
     def _prepare_end(self) -> None:
         """What costs nothing while the server is busy: reads the next file, and what to compare at this one's end."""
         self._read_next()
-        _ = self._effect_queries
+        _ = self._effect_queries, self._assertions
 
     @cached_property
     def _effect_queries(self) -> list[Command]:
         return commands_for(self.job, self.session.server)
+
+    @cached_property
+    def _assertions(self) -> list[Command]:
+        return assertions(self.job, self.session.server)
 
     def _send(self, message: Message, budget: Budget, meanwhile: Callable[[], None] | None) -> frozenset[str]:
         """Sends a message within the lock budget, and returns the command tags of its statements."""
@@ -224,44 +235,62 @@ class RunningAttempt(Attempt):
             raise with_expectations_state(job, error) from error
 
     def _commit(self, number: int, budget: Budget, result: AttemptResult) -> None:
-        """Commits a unit with its record, and begins what comes next in the same round trip: the next unit, or file.
-        A file's effects, if they aren't known yet, are compared before its COMMIT is sent."""
+        """Commits a unit with its record; the last one only if the file did what its replay did, where that is known
+        and isn't checked yet."""
         session, job = self.session, self.job
         # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
         limits = self._limits(budget) if budget.is_running else []
-        known = not job.is_last(number) or self._has_expectations
-        reading = [] if known else self._effect_queries
+        reading = self._effect_queries if job.is_last(number) and not self._has_expectations else []
         within = [*self._limits(budget), *([_idle_limit(budget)] if limits else [])] if reading else limits
-        report = [REPORT] if writes_rows(job, session.server.major) else []
-        commands = [*limits, DEFERRED, *self.record(number, within), *reading, *report]
-        of_file = [len(limits)]
-        if reading:
-            answers = self.execute(commands, of_file)
+        commands, of_file = [*limits, DEFERRED, *self.record(number, within)], [len(limits)]
+        asserting = self._assertions if reading else []
+        if asserting or not reading:
+            commands += [SAVEPOINT] if asserting else []
+            try:
+                answers = self._send_commit(number, commands, asserting, of_file)
+            except BatchError as error:  # something may not be as it was in the replay
+                self.proved(error.answers, commands)
+                answers = self.execute([ROLLBACK_TO, *reading])
+            else:
+                asserted = answers[len(commands) :][: len(asserting)]
+                result.effects = effects_asserted(job, session.server, asserted) if asserting else Effects()
+                return
+        else:
+            answers = self.execute([*commands, *reading], of_file)
             self.proved(answers, commands)
-            result.effects = self._judge(answers[len(answers) - len(reading) - len(report) :][: len(reading)])
-            commands, of_file = [], []
-        following = self._begin_next() if job.is_last(number) else None
+        result.effects = self._judge(answers[-len(reading) :])
+        self._send_commit(number, [], [], [])
+
+    def _send_commit(
+        self, number: int, commands: Sequence[Command], asserting: Sequence[Command], of_file: Sequence[int]
+    ) -> list[list[Row]]:
+        """Sends COMMIT after these commands and what asserts what the file did, and in the same round trip begins what
+        comes next: the next unit, or file. Returns the answers; raises BatchError if an assertion failed."""
+        session, job, last = self.session, self.job, self.job.is_last(number)
+        report = [REPORT] if writes_rows(job, session.server.major) else []
+        following = self._begin_next() if last else None
         # The server reports what the file has written between two transactions only.
         begins = [*([SYNC] if report else []), *beginning(session, following, True, self.id)] if following else []
-        after = begins or opening(job, number + 1)
-        # A failure of COMMIT is the file's, too: what it deferred, or serialization.
-        of_file.append(len(commands))
-        commands.append(COMMIT)
+        ending = [*commands, *asserting, *report, COMMIT]
         try:
-            answers = session.wire.execute_pipeline([*commands, *after])
+            answers = session.wire.execute_pipeline([*ending, *(begins or opening(job, number + 1))])
         except BatchError as error:
-            if following and error.index >= len(commands) and not connection_lost(error.error):
+            if following and error.index >= len(ending) and not connection_lost(error.error):
                 # Committed, but the next file couldn't begin: it does so alone, and then the error is its own.
                 session.roll_back()
-                return
-            failed = self.error_of(error, of_file)
+                return error.answers
+            if isinstance(error.error, DivisionByZero) and 0 <= error.index - len(commands) < len(asserting):
+                raise
+            # A failure of COMMIT is the file's, too: what it deferred, or serialization.
+            failed = self.error_of(error, [*of_file, len(ending) - 1])
             if isinstance(failed, ConnectionLost):
                 raise CommitUnknown(self.id, number, failed) from failed
             raise failed from error
-        if not reading:
+        if commands:
             self.proved(answers, commands)
-        session.records = self.records if job.is_last(number) else None
-        session.begun = answers[len(commands) + len(report) :] if following else None
+        session.records = self.records if last else None
+        session.begun = answers[len(ending) + len(report) :] if following else None
+        return answers
 
     @property
     def _has_expectations(self) -> bool:
