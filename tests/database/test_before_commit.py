@@ -10,7 +10,7 @@ import pytest
 
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.catalog.change import difference
-from aurora_migrations.engine.catalog.effects import REPORT, Rows
+from aurora_migrations.engine.catalog.effects import REPORT, SAVEPOINT, Rows
 from aurora_migrations.engine.catalog.facts import same
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.options import Limits
@@ -371,6 +371,53 @@ def test_a_policy_for_the_role_that_migrates_is_for_another_in_each_environment(
 
 
 # ---- with the next file ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "messages"),
+    [
+        ("CREATE TABLE a (id int);", "", 1),
+        ("CREATE TABLE a (id int); INSERT INTO a VALUES (1);", "", 1),
+        ("-- verify: ignore table b because it is there\nCREATE TABLE IF NOT EXISTS b (id int);", "(id text)", 3),
+    ],
+)
+def test_what_is_to_the_letter_as_in_the_replay_is_committed_in_one_message(
+    database: Database, migrations: Migrations, monkeypatch: pytest.MonkeyPatch, text: str, before: str, messages: int
+):
+    """With the next file's beginning; where something differs, that is read and judged before COMMIT is sent."""
+    migrations.write("001_a.sql", text)
+    migrations.write("002_c.sql", "CREATE TABLE c (id int);")
+    source = Replayed(migrations, database)
+    database.execute(f"CREATE TABLE b {before}" if before else "")
+    sent: list[Sequence[Command]] = []
+    watched(monkeypatch, sent.append)
+    assert labels(apply(database, migrations, source=source)) == ["001", "002"]
+    records = [number for number, commands in enumerate(sent) if any(SAVEPOINT is each for each in commands)]
+    assert records[1] - records[0] == messages
+    assert sent[records[1] - 1][-1].sql.startswith("BEGIN")
+
+
+def test_a_record_that_is_not_as_written_is_no_difference_to_the_replay(database: Database, migrations: Migrations):
+    """Both are a division by zero in one message."""
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("002_b.sql", "CREATE TABLE b (id int);")
+    source = Replayed(migrations, database)
+    apply(database, migrations, "001", source=source)
+    database.execute(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        "CREATE TRIGGER t BEFORE INSERT ON aurora_migrations.applied FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+    with pytest.raises(MigratorError, match="002_b") as caught:
+        apply(database, migrations, source=source)
+    assert not isinstance(caught.value, VerificationFailed)
+    assert applied(database) == ["001"]
+
+
+def test_rows_are_counted_where_a_file_also_has_expectations(database: Database, migrations: Migrations):
+    migrations.write("001_a.sql", "-- verify: rows a = 2\nCREATE TABLE a (id int);\nINSERT INTO a VALUES (1), (2);")
+    (file,) = run(database, migrations).applied
+    assert [str(rows) for rows in file.rows] == ["public.a: 2 inserted"]
+    assert len(file.checks) == 1
 
 
 def test_a_function_of_the_file_may_deallocate_our_statements(database: Database, migrations: Migrations):

@@ -113,12 +113,11 @@ _COMMENTS = """
         ON d.classoid = f.catalogue AND d.objoid = f.oid AND d.objsubid = f.number
      WHERE f.kind <> 'extension'"""  # whose comment comes with its version
 # The marks of an expression are left out; one with a query in it, of which a hash is expected, isn't found here.
+_WITHOUT_MARKS = "pg_catalog.translate(COALESCE(definition, ''), E'\\x01\\x02', '')"
 _ASSERTION = """
-    SELECT 1 / (there @> $2::pg_catalog.jsonb
-                AND NOT there ?| ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3::pg_catalog.jsonb)))::int
-      FROM (SELECT COALESCE(pg_catalog.jsonb_object_agg(kind || ' ' || identity, text), '{{}}')
-              FROM ({query}) AS found,
-                   LATERAL pg_catalog.translate(COALESCE(definition, ''), E'\\x01\\x02', '') AS text) AS facts (there)
+    SELECT 1 / (COALESCE(pg_catalog.jsonb_object_agg(kind || ' ' || identity, {text}), '{{}}') @> $2::pg_catalog.jsonb
+                AND pg_catalog.count(*) FILTER (WHERE $3::pg_catalog.jsonb ? (kind || ' ' || identity)) = 0)::int
+      FROM ({query}) AS found
 """
 # Each kind with its part; the longest first, as `operator class` begins with another kind.
 _KINDS = {kind: part for part in PARTS for kind in part.kinds}
@@ -148,7 +147,7 @@ def assertion(expected: Facts, gone: Collection[Key]) -> Command:
     reading = query([*expected, *gone])
     there = {f"{kind} {identity}": definition for (kind, identity), definition in expected.items()}
     params = json.dumps(there, ensure_ascii=False), json.dumps([" ".join(key) for key in gone], ensure_ascii=False)
-    return Command(_ASSERTION.format(query=reading.sql), [*reading.params, *params], keep=True)
+    return Command(_ASSERTION.format(text=_WITHOUT_MARKS, query=reading.sql), [*reading.params, *params], keep=True)
 
 
 def facts_of(rows: Iterable[Row]) -> Facts:

@@ -243,29 +243,38 @@ class RunningAttempt(Attempt):
         reading = self._effect_queries if job.is_last(number) and not self._has_expectations else []
         within = [*self._limits(budget), *([_idle_limit(budget)] if limits else [])] if reading else limits
         commands, of_file = [*limits, DEFERRED, *self.record(number, within)], [len(limits)]
-        asserting = self._assertions if reading else []
-        if asserting or not reading:
-            commands += [SAVEPOINT] if asserting else []
+        if not reading:
+            self._send_commit(number, commands, of_file)
+            return
+        if asserting := self._assertions:
+            commands.append(SAVEPOINT)
             try:
-                answers = self._send_commit(number, commands, asserting, of_file)
+                answers = self._send_commit(number, commands, of_file, asserting)[len(commands) :]
             except BatchError as error:  # something may not be as it was in the replay
                 self.proved(error.answers, commands)
                 answers = self.execute([ROLLBACK_TO, *reading])
             else:
-                asserted = answers[len(commands) :][: len(asserting)]
-                result.effects = effects_asserted(job, session.server, asserted) if asserting else Effects()
+                result.effects = effects_asserted(job, session.server, answers[: len(asserting)])
                 return
         else:
             answers = self.execute([*commands, *reading], of_file)
             self.proved(answers, commands)
         result.effects = self._judge(answers[-len(reading) :])
-        self._send_commit(number, [], [], [])
+        self._send_commit(number)
 
     def _send_commit(
-        self, number: int, commands: Sequence[Command], asserting: Sequence[Command], of_file: Sequence[int]
+        self,
+        number: int,
+        commands: Sequence[Command] = (),
+        of_file: Sequence[int] = (),
+        asserting: Sequence[Command] = (),
     ) -> list[list[Row]]:
-        """Sends COMMIT after these commands and what asserts what the file did, and in the same round trip begins what
-        comes next: the next unit, or file. Returns the answers; raises BatchError if an assertion failed."""
+        """Sends COMMIT after these commands and assertions, and in the same round trip begins what comes next: the next
+        unit, or file. Returns the answers; raises BatchError if an assertion failed.
+
+        Args:
+            of_file: the indexes of the commands whose failure is an error of the file.
+        """
         session, job, last = self.session, self.job, self.job.is_last(number)
         report = [REPORT] if writes_rows(job, session.server.major) else []
         following = self._begin_next() if last else None
@@ -284,7 +293,7 @@ class RunningAttempt(Attempt):
             # A failure of COMMIT is the file's, too: what it deferred, or serialization.
             failed = self.error_of(error, [*of_file, len(ending) - 1])
             if isinstance(failed, ConnectionLost):
-                raise CommitUnknown(self.id, number, failed) from failed
+                raise CommitUnknown(self.id, number, failed) from failed  # the rows that it wrote are unknown, too
             raise failed from error
         if commands:
             self.proved(answers, commands)
