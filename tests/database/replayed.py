@@ -17,14 +17,20 @@ class Replayed(Compiler):
     """The files of a folder, with their changes as an empty database of a server has shown them."""
 
     def __init__(
-        self, migrations: Migrations, server: Database, changes: dict[tuple[Action, int], Change] | None = None
+        self,
+        migrations: Migrations,
+        server: Database,
+        changes: dict[tuple[Action, int], Change] | None = None,
+        before: str = "",
     ):
+        """`before`: what makes what the database has before the first of them."""
         super().__init__(discover(migrations.dir))
         self.changes = changes or {}
         self.unreplayed: dict[int, str] = {}
         empty = Database(server.server)
         empty.create()
         try:
+            empty.execute(before)
             with Session(empty.url, "replay") as session:
                 self.replayed_on = session.server.major
                 if changes is None:

@@ -52,6 +52,7 @@ class Case:
         blocked: if not None, somebody else holds locks for so many seconds.
         again: if not None, the run that follows is struck as well, at this instant.
         forward: of a rollback: whether the run that follows it applies again, instead of finishing it.
+        replayed: whether the files' effects are compared with those of a replay.
     """
 
     seed: int
@@ -68,6 +69,7 @@ class Case:
     blocked: float | None
     again: float | None
     forward: bool
+    replayed: bool
 
     def __str__(self) -> str:
         moment = "message" if self.at_message else "time"
@@ -76,6 +78,7 @@ class Case:
             f"share {self.share:.2f}, --lock-wait {self.lock_wait}"
             f"{', in a long statement' if self.long else ''}{', blocked' if self.blocked is not None else ''}"
             f"{', then again' if self.again is not None else ''}{', then forward' if self.forward else ''}"
+            f"{', replayed' if self.replayed else ''}"
         )
 
 
@@ -124,6 +127,7 @@ def draw(seed: int) -> Case:
         blocked=chance.uniform(0.2, 1.5) if chance.random() < 0.25 else None,
         again=chance.random() if chance.random() < 0.3 else None,
         forward=action == "rollback" and chance.random() < 0.4,
+        replayed=chance.random() < 0.5,
     )
 
 
@@ -142,6 +146,7 @@ class _Try:
     def __init__(self, world: World, case: Case) -> None:
         self.world, self.case = world, case
         self.way = world.way(case.action, case.start, case.goal)
+        self.folder = (world.replayed if case.replayed else world.migrations).dir
         self.problems: list[str] = []
         self.released = 0.0
         self.ended, self.struck = Ended(-1, {}, ""), False
@@ -188,7 +193,7 @@ class _Try:
             with _blocked(database, case.blocked):
                 url = proxy.url(f"{database.url}?options={pause}")
                 argv = [*_command(self.way, before.applied), "--lock-wait", case.lock_wait]
-                runner = Runner(argv, url, self.world.migrations.dir, self.world.folder, fault.settle_time)
+                runner = Runner(argv, url, self.folder, self.world.folder, fault.settle_time)
                 scene = Scene(database, proxy, runner, case.share, self.world.longest)
                 self.arm(scene, when, self.way.steps[before.steps :])
                 if scene.struck:
@@ -281,7 +286,7 @@ class _Try:
             self.problems.append(f"the next run took {time.monotonic() - began:.0f} s")
 
     def finish(self, database: Database, argv: list[str]) -> Ended:
-        runner = Runner(argv, database.url, self.world.migrations.dir, self.world.folder)
+        runner = Runner(argv, database.url, self.folder, self.world.folder)
         return Ended(*runner.finish(LONGEST_RUN))
 
     def outcome(self, known: Known) -> Outcome:

@@ -20,6 +20,7 @@ from aurora_migrations.engine.history import SCHEMA
 from aurora_migrations.engine.script import Action
 from tests import servers
 from tests.database.helpers import ask, request, roll_back
+from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
 from tests.torture.files import BEFORE, FILES, OWNER, File
 
@@ -77,12 +78,15 @@ class World:
     """What cases share on one server.
 
     Attributes:
+        migrations, replayed: folders with the files, one without and one with a manifest, by which the effects of each
+            file are compared with those of its replay before its COMMIT.
         folder: for what runs print.
         longest: seconds that a fault lasts at most.
     """
 
     server: Server
     migrations: Migrations
+    replayed: Migrations
     folder: Path
     longest: float
     _walked: dict[tuple[Action, int], tuple[frozenset[str], ...]] = field(default_factory=dict)
@@ -173,13 +177,15 @@ class World:
 @contextlib.contextmanager
 def world(programs: Installation, folder: Path, longest: float) -> Iterator[World]:
     """A world of one's own."""
-    migrations = Migrations(folder / "migrations")
-    migrations.dir.mkdir()
-    for file in FILES:
-        file.write(migrations.dir)
+    migrations, replayed = (Migrations(folder / name) for name in ("migrations", "replayed"))
+    for each in (migrations, replayed):
+        each.dir.mkdir()
+        for file in FILES:
+            file.write(each.dir)
     with servers.started(programs) as server:
-        made = World(server, migrations, folder, longest)
+        made = World(server, migrations, replayed, folder, longest)
         made.make_starts()
+        Replayed(replayed, Database(server), before=BEFORE).write_manifest()
         yield made
 
 
