@@ -20,6 +20,11 @@ class Change:
     dropped: tuple[Key, ...] = ()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not (self.created or self.changed or self.dropped)
+
+    @property
     def expected(self) -> Facts:
         """What must be there after it, with its definition."""
         return {**self.created, **self.changed}

@@ -89,16 +89,18 @@ class Effects:
     warnings: tuple[str, ...] = ()
 
 
-def commands_for(job: Job, server: Server) -> list[Command]:
-    """What to read of a file's effects, in its transaction and after `OURS`; nothing where no replay has shown any."""
+def is_compared(job: Job, server: Server) -> bool:
+    """Whether a file's effects are compared: where a replay has shown any."""
     change = job.script.change
-    if change is None:
-        return []
-    writes = writes_rows(job, server.major)
-    if not (change.keys or writes):
-        return []
-    facts = query(change.keys, server.schema) if change.keys else _NOTHING
-    return [_BY_INDEX, facts, *([ROWS] if writes else [])]
+    return change is not None and (not change.is_empty or writes_rows(job, server.major))
+
+
+def commands_for(job: Job, server: Server) -> list[Command]:
+    """What to read of a file's effects, if they are compared, in its transaction and after `OURS`."""
+    change = job.script.change
+    assert change is not None
+    facts = _NOTHING if change.is_empty else query(change.keys, server.schema)
+    return [_BY_INDEX, facts, *([ROWS] if writes_rows(job, server.major) else [])]
 
 
 def assertions(job: Job, server: Server) -> list[Command]:
@@ -107,7 +109,7 @@ def assertions(job: Job, server: Server) -> list[Command]:
     change = job.script.change
     if change is None or server.schema != "public":
         return []
-    asserted = [_BY_INDEX, assertion(change.expected, change.dropped)] if change.keys else []
+    asserted = [] if change.is_empty else [_BY_INDEX, assertion(change.expected, change.dropped)]
     rows = [ROWS if _may_shrink(job) else _MORE_ROWS] if writes_rows(job, server.major) else []
     return [*asserted, *rows]
 

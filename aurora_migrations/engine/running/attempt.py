@@ -123,8 +123,10 @@ class Attempt:
             self.session.execute(BEGIN, *AS_OURSELVES, done, *report, COMMIT)
 
     def proved(self, answers: Sequence[Sequence[Row]], commands: Sequence[Command]) -> None:
-        """Keeps what the proof among these commands has found in `applied`."""
-        self.records = _records_in(answers[next(n for n, each in enumerate(commands) if each is self._proof)])
+        """Keeps what the proof, if it is among these commands, has found in `applied`."""
+        for command, rows in zip(commands, answers, strict=False):
+            if command is self._proof:
+                self.records = _records_in(rows)
 
     def execute(self, commands: Sequence[Command], of_file: Sequence[int] = ()) -> list[list[Row]]:
         """Sends statements of our own. The failure of one of those with these indexes is an error of the file."""

@@ -26,12 +26,13 @@ from aurora_migrations.engine.catalog.effects import (
     assertions,
     commands_for,
     effects_asserted,
+    is_compared,
     judge,
     may_set_limits,
     prepares_nothing,
     writes_rows,
 )
-from aurora_migrations.engine.catalog.facts import Facts, facts_of, query
+from aurora_migrations.engine.catalog.facts import facts_of, query
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     held_too_long,
@@ -153,11 +154,11 @@ class RunningAttempt(Attempt):
     def _prepare_end(self) -> None:
         """What costs nothing while the server is busy: reads the next file, and what to compare at this one's end."""
         self._read_next()
-        _ = self._effect_queries, self._assertions
+        _ = self._assertions
 
-    @cached_property
-    def _effect_queries(self) -> list[Command]:
-        return commands_for(self.job, self.session.server)
+    @property
+    def _is_compared(self) -> bool:
+        return is_compared(self.job, self.session.server)
 
     @cached_property
     def _assertions(self) -> list[Command]:
@@ -183,7 +184,7 @@ class RunningAttempt(Attempt):
         """Checks the effects and expectations of a file, if it has any, after the COMMIT of a transaction that could
         outlive the run."""
         job = self.job
-        if not (self._effect_queries or self._has_expectations):
+        if not (self._is_compared or self._has_expectations):
             return Effects(), []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self.session.server.pid, self.observer)
         state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
@@ -205,21 +206,22 @@ class RunningAttempt(Attempt):
 
     def _check_effects(self, budget: Budget) -> Effects:
         """Compares what the file has done with what its replay did, in its transaction."""
-        job = self.job
-        if not (reading := self._effect_queries):
+        if not self._is_compared:
             return Effects()
         # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
-        limits = self._limits(budget) if budget.is_running or may_set_limits(job) else []
-        return self._judge(self.execute([DEFERRED, *limits, OURS, *reading], of_file=(0,))[-len(reading) :])
+        limits = self._limits(budget) if budget.is_running or may_set_limits(self.job) else []
+        return self._judge_effects([DEFERRED, *limits, OURS], of_file=(0,))
 
-    def _judge(self, answers: Sequence[Sequence[Row]]) -> Effects:
-        def read_all() -> Facts:
-            return facts_of(self.execute([query()])[0])
-
+    def _judge_effects(self, commands: Sequence[Command], of_file: Sequence[int]) -> Effects:
+        """Sends these commands, and reads and judges what the file has done."""
+        job, server = self.job, self.session.server
+        reading = commands_for(job, server)
+        answers = self.execute([*commands, *reading], of_file)
+        self.proved(answers, commands)
         try:
-            return judge(self.job, answers, self.session.server, read_all)
+            return judge(job, answers[len(commands) :], server, lambda: facts_of(self.execute([query()])[0]))
         except MigratorError as error:
-            raise with_expectations_state(self.job, error) from error
+            raise with_expectations_state(job, error) from error
 
     def _check(self, budget: Budget) -> list[Check]:
         """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
@@ -240,26 +242,22 @@ class RunningAttempt(Attempt):
         session, job = self.session, self.job
         # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
         limits = self._limits(budget) if budget.is_running else []
-        reading = self._effect_queries if job.is_last(number) and not self._has_expectations else []
-        within = [*self._limits(budget), *([_idle_limit(budget)] if limits else [])] if reading else limits
+        compares = job.is_last(number) and not self._has_expectations and self._is_compared
+        within = [*self._limits(budget), *([_idle_limit(budget)] if limits else [])] if compares else limits
         commands, of_file = [*limits, DEFERRED, *self.record(number, within)], [len(limits)]
-        if not reading:
+        if not compares:
             self._send_commit(number, commands, of_file)
             return
         if asserting := self._assertions:
             commands.append(SAVEPOINT)
             try:
                 answers = self._send_commit(number, commands, of_file, asserting)[len(commands) :]
-            except BatchError as error:  # something may not be as it was in the replay
-                self.proved(error.answers, commands)
-                answers = self.execute([ROLLBACK_TO, *reading])
-            else:
                 result.effects = effects_asserted(job, session.server, answers[: len(asserting)])
                 return
-        else:
-            answers = self.execute([*commands, *reading], of_file)
-            self.proved(answers, commands)
-        result.effects = self._judge(answers[-len(reading) :])
+            except BatchError as error:  # something may not be as it was in the replay
+                self.proved(error.answers, commands)
+                commands, of_file = [ROLLBACK_TO], []
+        result.effects = self._judge_effects(commands, of_file)
         self._send_commit(number)
 
     def _send_commit(
@@ -295,8 +293,7 @@ class RunningAttempt(Attempt):
             if isinstance(failed, ConnectionLost):
                 raise CommitUnknown(self.id, number, failed) from failed  # the rows that it wrote are unknown, too
             raise failed from error
-        if commands:
-            self.proved(answers, commands)
+        self.proved(answers, commands)
         session.records = self.records if last else None
         session.begun = answers[len(ending) + len(report) :] if following else None
         return answers
