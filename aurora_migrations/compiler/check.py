@@ -62,8 +62,7 @@ class Checked:
 
     @property
     def file(self) -> str:
-        path = self.migration.path if self.action == "apply" else self.migration.down
-        return path.name if path else self.migration.name
+        return (self.migration.down_name if self.action == "rollback" else None) or self.migration.name
 
     def without_trees(self) -> Checked:
         """The same without the text and its syntax, which take far more memory than all else."""

@@ -23,7 +23,7 @@ from aurora_migrations.engine.manifest import DETAILS
 from aurora_migrations.engine.migrations import INDEX, Problem, discover, invalid_files, position, read_text
 from tests.servers import Migrations
 
-CHUNK = 1 << 20  # what the engine reads at once
+CHUNK = 1 << 16  # what the engine reads at once
 SQL = "SELECT 1;\n"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="file permissions and symbolic links of POSIX")
 
