@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -73,7 +74,7 @@ class Styled:
         self.wrap = wrap
 
     def __str__(self) -> str:
-        return "".join(text for text, _ in self.parts).rstrip()
+        return "".join([text for text, _ in self.parts]).rstrip()
 
     def rich(self) -> Text:
         """The same for rich."""
@@ -92,6 +93,7 @@ class Styled:
         )
 
 
+@functools.lru_cache  # there may be ten thousand, of a few states
 def state_style(state: str) -> str:
     """The colour of a state, a result or a level; the first words of a text decide."""
     return next((style for words, style in _STATE_STYLES.items() if state.startswith(words)), "")
@@ -109,9 +111,11 @@ def note_styled(*lines: Styled) -> None:
 
 def _print_styled(stream: TextIO, lines: Sequence[Styled]) -> None:
     if not _is_live(stream):
-        columns = columns_of(stream)  # of a terminal without colours
-        wrapped = (wrap(str(line), columns) if columns and line.wrap else [str(line)] for line in lines)
-        text = "".join(f"{part}\n" for parts in wrapped for part in parts or [""])
+        texts = list(map(str, lines))
+        if columns := columns_of(stream):  # of a terminal without colours
+            wrapped = (wrap(text, columns) if line.wrap else [text] for text, line in zip(texts, lines, strict=True))
+            texts = [part for parts in wrapped for part in parts or [""]]
+        text = "".join([f"{text}\n" for text in texts])
         print(text, end="", file=stream, flush=True)  # in one call, as there may be ten thousand
         return
     console = _console(stream)
@@ -152,7 +156,7 @@ def plural(count: int, noun: str) -> str:
 
 def printable(text: str) -> str:
     """The text with whatever would control a terminal as an escape, such as `\\x1b`."""
-    return text.translate(_ESCAPES)
+    return text if text.isprintable() else text.translate(_ESCAPES)
 
 
 class Printable:
@@ -275,11 +279,12 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Seq
             beside.remove(below[0])
             table = _aligned(cells, beside)
     lines = []
+    are_states = [headers[column] == state for column in beside]
     for number, row in enumerate(table):
         for line in row:
             parts = []
-            for column, cell in zip(beside, line, strict=True):
-                style = state_style(cell) if headers[column] == state else ""
+            for cell, is_state in zip(line, are_states, strict=True):
+                style = state_style(cell) if is_state else ""
                 parts.append((f"{cell}  ", style if number else "bold"))
             lines.append(Styled(*parts))
         for text in (text for column in below for text in cells[number][column].splitlines()):
@@ -290,12 +295,19 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Seq
 def _aligned(cells: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[list[str]]]:
     """Of each row its lines, of each line the cells of these columns, padded to the column's width. A cell of several
     lines takes as many."""
-    rows = [list(zip_longest(*(row[column].splitlines() for column in columns), fillvalue="")) for row in cells]
+    rows = [_lines([row[column] for column in columns]) for row in cells]
     widths = [max(map(_width, column)) for column in zip(*(line for row in rows for line in row), strict=True)]
     return [
         [[cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)] for line in row]
         for row in rows
     ]
+
+
+def _lines(row: Sequence[str]) -> list[Sequence[str]]:
+    """The lines that a row takes."""
+    if "\n" not in "".join(row):
+        return [row] if any(row) else []
+    return list(zip_longest(*(cell.splitlines() for cell in row), fillvalue=""))
 
 
 def _width(text: str) -> int:

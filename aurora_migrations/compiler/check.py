@@ -62,8 +62,7 @@ class Checked:
 
     @property
     def file(self) -> str:
-        path = self.migration.path if self.action == "apply" else self.migration.down
-        return path.name if path else self.migration.name
+        return (self.migration.down_name if self.action == "rollback" else None) or self.migration.name
 
     def without_trees(self) -> Checked:
         """The same without the text and its syntax, which take far more memory than all else."""
@@ -137,11 +136,11 @@ def check_files(wanted: _Wanted, defaults: Options | None = None) -> list[Checke
         InvalidInput: squawk is missing.
         Cancelled: Ctrl-C was pressed, in a run that handles it.
     """
-    files = list[Checked]()
+    files, defaults = list[Checked](), defaults or Options()
     for action, migration in wanted:
         interrupts.raise_if_pressed("reading the files")  # as a large file takes seconds
         try:
-            compiled = compile_migration(action, migration, defaults or Options())
+            compiled = compile_migration(action, migration, defaults)
             files.append(Checked(action, migration, compiled, compiled.problems))
         except InvalidFile as error:
             files.append(Checked(action, migration, None, tuple(error.problems)))

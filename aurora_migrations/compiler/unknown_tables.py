@@ -146,11 +146,11 @@ def _is_open(statement: Statement) -> bool:
     """Whether a statement may create tables whose names aren't in the files."""
     if statement.kind == "CreateExtensionStmt":
         return statement.node.extname not in _WITHOUT_TABLES
-    text = statement.text.lower()
     if statement.kind in ("DoStmt", "CreateFunctionStmt"):
+        text = statement.text.lower()
         return b"execute" in text and bool(_MAKING.search(text, len("create")))
     if statement.kind in ("SelectStmt", "CallStmt"):
-        return bool(_CALL.search(text))
+        return bool(_CALL.search(statement.text.lower()))
     return statement.kind == "ImportForeignSchemaStmt"
 
 

@@ -193,17 +193,17 @@ def read_state(session: Session) -> State:
     queries = [applied_sql, *([unfinished_sql] if number >= WITH_UNITS else [])]
     rows, *parts = read(session, *map(Command, [*queries, *([_ORIGINS] if number >= WITH_ORIGINS else [])]))
     applied: dict[int, Applied] = {}
-    for version, name, sha256, at, execution, origin in rows:
-        known = str(name), str(sha256), _iso(str(at)), str(execution), origin
-        found = Applied(_version_of(version, "applied", name), *known)
-        if applied.setdefault(found.version, found) is not found:
+    for text, name, sha256, at, execution, origin in rows:
+        version = _version_of(text, "applied", name)
+        if version in applied:
             raise changed_by_hand(
-                f"{SCHEMA}.applied has more than one row with the version {found.version}.",
+                f"{SCHEMA}.applied has more than one row with the version {version}.",
                 cause=f"{BY_HAND} Its primary key is gone.",
-                solution=f"Look at them: SELECT * FROM {SCHEMA}.applied WHERE version = {found.version}; Delete those "
+                solution=f"Look at them: SELECT * FROM {SCHEMA}.applied WHERE version = {version}; Delete those "
                 f"that no run has written, and add the key again: ALTER TABLE {SCHEMA}.applied ADD PRIMARY KEY "
                 "(version);",
             )
+        applied[version] = Applied(version, str(name), str(sha256), _iso(str(at)), str(execution), origin)
     unfinished = {
         _version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
         for version, action, result, name, tokens, last in (parts[0] if parts else [])

@@ -14,12 +14,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
-from aurora_migrations.engine.migrations import INDEX, Migration, Package, Problem, discover, sha256_of
+from aurora_migrations.engine.migrations import INDEX, Migration, Package, Problem, discover
 from aurora_migrations.engine.options import Expectation, Ignored, Options, RowsExpectation
 from aurora_migrations.engine.script import (
     Action,
@@ -43,8 +44,7 @@ _ASKED = 3  # how often a run asks for a file's script: twice to check it, and t
 _SHOWN = 5  # names of files in one message
 
 
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
+class IndexEntry(NamedTuple):
     """The index's entry of a migration."""
 
     version: int
@@ -53,6 +53,9 @@ class IndexEntry:
     details: str  # the hash of its line of details, which are `length` bytes from byte `offset` on
     offset: int
     length: int
+
+
+_KINDS = (int, dict, str, str, int, int)  # of its members
 
 
 class Manifest:
@@ -65,18 +68,14 @@ class Manifest:
         digest, entries, self.replayed_on = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
         self._small: dict[tuple[Action, int], tuple[Script, int]] = {}  # and how often they will be asked for
-        found = discover(folder)
-        here = {name for migration in found.migrations for name in migration.files}
-        there = {name for entry in entries for name in entry.hashes}
-        if here != there or {migration.version for migration in found.migrations} != set(self._entries):
-            names = ", ".join(sorted(here ^ there)[:_SHOWN])
+        known = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
+        self.package = discover(folder, known)
+        here = {name for migration in self.package.migrations for name in migration.files}
+        if here != known.keys() or self.package.by_version.keys() != self._entries.keys():
+            names = ", ".join(sorted(here ^ known.keys())[:_SHOWN])
             raise _invalid(f"The manifest in {folder} doesn't match its files: {names or 'their versions differ'}.")
-        # With the hashes that the manifest knows.
-        migrations = (m.with_hashes(self._entries[m.version].hashes) for m in found.migrations)
-        self.package = Package(folder, tuple(migrations))
         if self.package.digest != digest:
             raise _invalid(f"{folder / INDEX} is damaged: its digest isn't that of the hashes in it.", cause=_DAMAGED)
-        self._versions = {next(iter(entry.hashes.values())): entry.version for entry in entries}
 
     @property
     def digest(self) -> str:
@@ -138,8 +137,12 @@ class Manifest:
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a file of this package; None for another text, as there is no parser here."""
-        version = self._versions.get(hashlib.sha256(text).hexdigest())
-        return None if version is None else self._entries[version].tokens
+        return self._tokens.get(hashlib.sha256(text).hexdigest())
+
+    @cached_property
+    def _tokens(self) -> dict[str, str]:
+        """The token hashes of migrations' own texts, by the hashes of these."""
+        return {next(iter(entry.hashes.values())): entry.tokens for entry in self._entries.values()}
 
 
 def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]], replayed_on: int | None = None) -> str:
@@ -164,7 +167,7 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]], repla
             what = f"{script.file} was changed while the manifest was being written."
             raise _invalid(what, script.file, "An editor or another build wrote to the folder at the same time.")
     # The index is a header line, then one line per migration. The checksum covers all but the header.
-    body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
+    body = ",\n".join(json.dumps(entry._asdict(), ensure_ascii=False, separators=(",", ":")) for entry in entries)
     rest = f'{body}\n], "replayed_on": {json.dumps(replayed_on)}}}\n'.encode()
     known = {"digest": package.digest, "checksum": hashlib.sha256(rest).hexdigest()}
     head = json.dumps({"name": _NAME, "format": FORMAT, **known})
@@ -276,20 +279,14 @@ def _read_index(folder: Path) -> tuple[str, list[IndexEntry], int | None]:
 
 def _entry(data: dict[str, Any]) -> IndexEntry:
     entry = IndexEntry(**data)
-    hashes = list(entry.hashes.values()) if isinstance(entry.hashes, dict) else [None]
-    texts, numbers = (entry.tokens, entry.details, *hashes), (entry.version, entry.offset, entry.length)
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
+    if tuple(map(type, entry)) != _KINDS or {*map(type, entry.hashes.values())} != {str}:
         raise TypeError("an entry's members are texts and numbers")
     return entry
 
 
 def _check_contents(migrations: Iterable[Migration]) -> None:
-    edited = [
-        path.name
-        for migration in migrations
-        for path in (migration.path, migration.down, migration.verify)
-        if path is not None and sha256_of(path) != migration.hashes[path.name]
-    ]
+    files = ((migration.folder, name) for migration in migrations for name in migration.files)
+    edited = [name for folder, name in files if folder.read_sha256(name) != folder.sha256(name)]
     if edited:
         names = listed(edited, _SHOWN)
         word = "was" if len(edited) == 1 else "were"

@@ -8,16 +8,18 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.errors import InvalidFile, InvalidInput, NextCommand
 
 INDEX = "manifest.json"  # where it is, the folder's files were compiled: see `manifest`
-_NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
-_CHUNK = 1 << 20
+_NAME = re.compile(r"(?P<stem>(?P<label>[0-9]+)_[\w-]+)(?P<role>\.down|\.verify)?\.sql")
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_CHUNK = 1 << 16  # Python allocates as much for each read, and gives most of it back
 _SHOWN = 100  # problems in one message
 _LONGEST_NAME = 500  # characters of a folder's name in a message
 
@@ -37,47 +39,73 @@ class Problem:
         return f"{place}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class Migration:
+class Folder:
+    """Where the files of migrations are, and their hashes. A file is read when its hash is first needed, unless a
+    manifest has it."""
+
+    def __init__(self, path: Path, known: Mapping[str, str] | None = None) -> None:
+        """`known` are the hashes of all files by name, where the folder was built, with a manifest."""
+        self.path, self.is_built = path, known is not None
+        self._begin = f"{path}{os.sep}"  # there may be ten thousand files, and joining paths takes as long as reading
+        self._hashes = dict(known or {})
+
+    def sha256(self, name: str) -> str:
+        """Hash of a file's text as it is sent: without byte order mark, with LF line ends."""
+        found = self._hashes.get(name)
+        if found is None:
+            found = self._hashes[name] = self.read_sha256(name)
+        return found
+
+    def read_sha256(self, name: str) -> str:
+        """The same of the file as it is now, whatever is known of it. It is read in blocks."""
+        digest = hashlib.sha256()
+        try:
+            for block in _blocks(self._begin + name):
+                digest.update(block)
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        return digest.hexdigest()
+
+
+class Migration(NamedTuple):
     """A migration in the folder. Its texts stay on disk until they are needed."""
 
     version: int
     label: str
-    path: Path
-    down: Path | None = None
-    verify: Path | None = None
-    # Hashes by file name, where a manifest has them: then no file is read to know its hash.
-    known: Mapping[str, str] | None = field(default=None, compare=False)
+    name: str  # of its file, such as `017_create_dry_run_log.sql`; then those of its other files
+    down_name: str | None
+    verify_name: str | None
+    folder: Folder
 
     @property
-    def name(self) -> str:
-        """The file's name, such as `017_create_dry_run_log.sql`."""
-        return self.path.name
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder.path / self.name
+
+    @property
+    def down(self) -> Path | None:
+        """The file that undoes it."""
+        return self.folder.path / self.down_name if self.down_name else None
+
+    @property
+    def verify(self) -> Path | None:
+        """The file that verifies it."""
+        return self.folder.path / self.verify_name if self.verify_name else None
 
     @property
     def files(self) -> tuple[str, ...]:
         """The names of its files, its own first."""
-        return tuple(path.name for path in (self.path, self.down, self.verify) if path is not None)
+        return tuple(name for name in (self.name, self.down_name, self.verify_name) if name is not None)
 
-    @cached_property
+    @property
     def sha256(self) -> str:
-        """Hash of the text as it is sent: without byte order mark, with LF line ends."""
-        return self._hash(self.path)
+        """Hash of its own file; see `Folder`."""
+        return self.folder.sha256(self.name)
 
-    @cached_property
+    @property
     def hashes(self) -> Mapping[str, str]:
         """The hash of each of its files, by name, its own first."""
-        if self.known is not None and tuple(self.known) == self.files:
-            return self.known
-        beside = (path for path in (self.down, self.verify) if path is not None)
-        return {self.name: self.sha256, **{path.name: self._hash(path) for path in beside}}
-
-    def with_hashes(self, known: Mapping[str, str]) -> Migration:
-        """The same migration with the hashes that a manifest knows of its files."""
-        return Migration(self.version, self.label, self.path, self.down, self.verify, known)
-
-    def _hash(self, path: Path) -> str:
-        return sha256_of(path) if self.known is None else self.known[path.name]
+        return {name: self.folder.sha256(name) for name in self.files}
 
 
 @dataclass(frozen=True)
@@ -95,32 +123,36 @@ class Package:
     @cached_property
     def digest(self) -> str:
         """One hash for the whole package: names and hashes of all its files, in order."""
-        hashes = (entry for migration in self.migrations for entry in migration.hashes.items())
-        return hashlib.sha256("".join(f"{sha256}  {name}\n" for name, sha256 in hashes).encode()).hexdigest()
+        files = ((migration.folder, name) for migration in self.migrations for name in migration.files)
+        lines = "".join(f"{folder.sha256(name)}  {name}\n" for folder, name in files)
+        return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def discover(folder: Path) -> Package:
-    """The migrations in a folder. InvalidInput: it is missing, can't be read or holds none; InvalidFile names every
-    `.sql` file with an invalid name, or with the version of another."""
+def discover(folder: Path, known: Mapping[str, str] | None = None) -> Package:
+    """The migrations in a folder, with the hashes that its manifest knows, if it has one. InvalidInput: it is missing,
+    can't be read or holds none; InvalidFile names every `.sql` file with an invalid name, or with the version of
+    another."""
     entries = _list(folder)
+    folders = {entry.name: entry for entry in entries if _is_folder(entry)}
     problems = [
-        Problem(entry.name, "is a folder with .sql files; all migrations belong in one flat folder, so move them up")
-        for entry in entries
-        if _is_folder(entry) and any(map(_is_sql, (entry.name, *_names_in(entry))))
+        Problem(name, "is a folder with .sql files; all migrations belong in one flat folder, so move them up")
+        for name, entry in folders.items()
+        if any(map(_is_sql, (name, *_names_in(entry))))
     ]
     mains: dict[str, str] = {}  # labels, by the names without an ending
-    helpers: dict[str, dict[str, Path]] = {".down": {}, ".verify": {}}
+    helpers: dict[str, dict[str, str]] = {".down": {}, ".verify": {}}
     for entry in entries:
         name = entry.name
-        if not _is_sql(name) or _is_folder(entry):
+        if not _is_sql(name) or name in folders:
             continue
         if special := _special(entry):
             problems.append(Problem(name, f"is {special}, not a regular file; put the text into a file of this name"))
-        match = _NAME.fullmatch(name)
-        if match and match["role"]:
-            helpers[match["role"]][f"{match['label']}_{match['description']}"] = folder / name
-        elif match:
-            mains[f"{match['label']}_{match['description']}"] = match["label"]
+        if match := _NAME.fullmatch(name):
+            stem, label, role = match.groups()
+            if role:
+                helpers[role][stem] = name
+            else:
+                mains[stem] = label
         elif not name.endswith(".sql"):
             problems.append(Problem(name, f"the ending must be lower case; rename it to {name[:-4]}.sql"))
         elif not name[0].isdecimal():
@@ -130,9 +162,9 @@ def discover(folder: Path) -> Package:
             rest = "the description has letters, digits, _ and - only, as in 018_add_email.sql"
             problems.append(Problem(name, f"the name must be {form}; {rest}"))
     for role, found in helpers.items():
-        for stem, path in found.items():
+        for stem, name in found.items():
             if stem not in mains:
-                problems.append(Problem(path.name, f"there is no {stem}.sql that this {role} file belongs to"))
+                problems.append(Problem(name, f"there is no {stem}.sql that this {role} file belongs to"))
     first: dict[int, str] = {}
     for stem, label in mains.items():
         if (other := first.setdefault(int(label), stem)) != stem:
@@ -146,22 +178,12 @@ def discover(folder: Path) -> Package:
             solution='Write the first one with `aurora-migrations new "description"`, or name the right folder.',
             next_command=NextCommand("new", ('"description"',)),
         )
+    where, down, verify = Folder(folder, known), helpers[".down"], helpers[".verify"]
     migrations = [
-        Migration(int(label), label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
-        for stem, label in mains.items()
+        Migration(version, mains[stem], f"{stem}.sql", down.get(stem), verify.get(stem), where)
+        for version, stem in sorted(first.items())
     ]
-    return Package(folder, tuple(sorted(migrations, key=lambda migration: migration.version)))
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's text as it is sent; the file is read in blocks."""
-    digest = hashlib.sha256()
-    try:
-        for chunk in _blocks(path):
-            digest.update(chunk)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return digest.hexdigest()
+    return Package(folder, tuple(migrations))
 
 
 def read_text(path: Path) -> bytes:
@@ -169,7 +191,7 @@ def read_text(path: Path) -> bytes:
     try:
         text = b"".join(_blocks(path))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path.name, error) from error
     if problem := _encoding_problem(path.name, text):
         raise invalid_files([problem])
     return text
@@ -187,8 +209,8 @@ def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
     return InvalidFile(message, about=tuple(found), files=facts, excerpt=excerpt)
 
 
-def _unreadable(path: Path, error: OSError) -> InvalidFile:
-    return invalid_files([Problem(path.name, f"can't be read: {error.strerror}")])
+def _unreadable(name: str, error: OSError) -> InvalidFile:
+    return invalid_files([Problem(name, f"can't be read: {error.strerror}")])
 
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:
@@ -233,15 +255,17 @@ def _names_in(entry: os.DirEntry[str]) -> list[str]:
         return []
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    """The text in blocks of about 1 MiB, without byte order mark, with LF line ends."""
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # a file object takes longer to make than to read
+def _blocks(path: str | Path) -> Iterator[bytes]:
+    """The text in blocks of about 64 KiB, without byte order mark, with LF line ends."""
+    file = os.open(path, _READ)  # a file object takes longer to make than to read
     try:
         block = os.read(file, _CHUNK).removeprefix(codecs.BOM_UTF8)
         while block:
-            while block.endswith(b"\r") and (more := os.read(file, 1)):
-                block += more
-            yield block.replace(b"\r\n", b"\n") if b"\r" in block else block
+            if b"\r" in block:
+                while block.endswith(b"\r") and (more := os.read(file, 1)):
+                    block += more
+                block = block.replace(b"\r\n", b"\n")
+            yield block
             block = os.read(file, _CHUNK)
     finally:
         os.close(file)

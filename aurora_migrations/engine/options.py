@@ -149,7 +149,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
             options = _read_line(line, number, options, given)
         except ValueError as error:
             problems.append(Problem(file, str(error), number, 1))
-    if Limits().of(options).contradict:  # with the defaults
+    if given and Limits().of(options).contradict:  # with the defaults
         reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
         last = max((given[name] for name in ("lock_timeout", "statement_timeout") if name in given), default=1)
         problems.append(Problem(file, reason, last, 1))

@@ -238,7 +238,7 @@ def find_target(package: Package, target: str) -> Migration:
 
 def _is_built(package: Package) -> bool:
     """Whether it was built, with a manifest."""
-    return any(migration.known is not None for migration in package.migrations)
+    return any(migration.folder.is_built for migration in package.migrations)
 
 
 def _place(package: Package) -> str:

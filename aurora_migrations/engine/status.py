@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
@@ -34,8 +34,7 @@ _SHOWN = 500  # characters of one of these
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts`: of a file that is applied
     (or rolled back) in part, how many of its units; `has_down_file`: whether the package can undo it; `origin`: of one
     that was recorded without being run, the tool that had applied it, or `baseline`."""
@@ -51,7 +50,7 @@ class Entry:
 
     def to_dict(self) -> dict[str, object]:
         """The entry as JSON-able data."""
-        return {**vars(self)}  # `asdict` takes seconds for ten thousand
+        return self._asdict()
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,15 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
     names = {v: progress.name for v, progress in state.unfinished.items()}
     names |= {v: record.name for v, record in state.applied.items()}
     names |= {migration.version: migration.name for migration in package.migrations}
-    newest_applied = max(state.applied, default=-1)
+    newest_applied, highest = max(state.applied, default=-1), package.migrations[-1].version
+    migrations = package.by_version
 
     def entry(version: int, name: str) -> Entry:
-        record, progress, edit = state.applied.get(version), state.unfinished.get(version), edits.get(version)
-        if version not in package.by_version:
-            word = "ahead" if version > package.migrations[-1].version else "missing"
+        record, progress, migration = state.applied.get(version), state.unfinished.get(version), migrations.get(version)
+        if migration is None:
+            word = "ahead" if version > highest else "missing"
         elif record is not None:
+            edit = edits.get(version)
             word = "changed" if edit and edit.changed else "partly rolled back" if progress else "applied"
         elif version < newest_applied:
             word = "out of order"
@@ -89,8 +90,7 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
             word = "partly applied" if progress else "pending"
         parts = len(progress.units) if progress and (word.startswith("partly") or record is None) else None
         at, execution = (record.applied_at, record.execution) if record else (None, None)
-        migration = package.by_version.get(version)
-        has_down_file = migration is not None and migration.down is not None
+        has_down_file = migration is not None and migration.down_name is not None
         origin = record.origin if record else None
         return Entry(name.partition("_")[0], name, word, at, execution, parts, has_down_file, origin)
 

@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from difflib import unified_diff
 from itertools import islice, takewhile
 from pathlib import Path
@@ -85,7 +84,7 @@ def _without(package: Package, versions: Sequence[int]) -> Package:
 def _without_down(package: Package) -> Package:
     count = sum(migration.down is not None for migration in package.migrations)
     print(f"left out: {_count(count, 'down file')}")
-    return Package(package.folder, tuple(replace(migration, down=None) for migration in package.migrations))
+    return Package(package.folder, tuple(migration._replace(down_name=None) for migration in package.migrations))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from aurora_migrations.engine import Migration, MigratorError, Session
 from aurora_migrations.engine.diagnostics.file_errors import file_error
 from aurora_migrations.engine.diagnostics.redaction import NOT_SHOWN
 from aurora_migrations.engine.errors import MigrationFailed, VerificationFailed
+from aurora_migrations.engine.migrations import Folder
 from aurora_migrations.engine.options import Limits, Options
 from aurora_migrations.engine.postgres.protocol import ScriptError
 from aurora_migrations.engine.script import Job, Message
@@ -40,7 +41,16 @@ def people(server: Server) -> Iterator[Session]:
 def job(text: str) -> Job:
     """A file to run."""
     script = compile_text("001_a.sql", text.encode(), Options()).script
-    return Job("apply", Migration(1, "001", Path("001_a.sql")), script, text.encode(), 0, "", "", Limits())
+    return Job(
+        "apply",
+        Migration(1, "001", "001_a.sql", None, None, Folder(Path())),
+        script,
+        text.encode(),
+        0,
+        "",
+        "",
+        Limits(),
+    )
 
 
 def refused(session: Session, text: str) -> tuple[MigratorError, str]:

@@ -16,7 +16,7 @@ from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history import Applied, State
-from aurora_migrations.engine.migrations import Migration, Package, Problem, invalid_files
+from aurora_migrations.engine.migrations import Folder, Migration, Package, Problem, invalid_files
 from aurora_migrations.engine.plan import Edit, build_plan, find_target
 from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.script import Hazard
@@ -263,9 +263,8 @@ def _rest() -> list[Example]:
 
 def _folder(names: Sequence[str]) -> Package:
     """A package with these files; nothing reads them."""
-    folder = PurePosixPath("migrations")
-    made = (Migration(int(name[:3]), name[:3], cast(Path, folder / name), known={name: name}) for name in names)
-    return Package(cast(Path, folder), tuple(made))
+    folder = Folder(cast(Path, PurePosixPath("migrations")), {name: name for name in names})
+    return Package(folder.path, tuple(Migration(int(name[:3]), name[:3], name, None, None, folder) for name in names))
 
 
 def _applied(names: Sequence[str]) -> dict[int, Applied]:

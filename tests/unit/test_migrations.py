@@ -23,7 +23,7 @@ from aurora_migrations.engine.manifest import DETAILS
 from aurora_migrations.engine.migrations import INDEX, Problem, discover, invalid_files, position, read_text
 from tests.servers import Migrations
 
-CHUNK = 1 << 20  # what the engine reads at once
+CHUNK = 1 << 16  # what the engine reads at once
 SQL = "SELECT 1;\n"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="file permissions and symbolic links of POSIX")
 
@@ -300,6 +300,25 @@ def test_file_deleted_meanwhile_is_a_named_error(migrations: Migrations) -> None
     path.unlink()
     with pytest.raises(InvalidFile, match=r"1_a\.sql: can't be read"):
         _ = package.digest
+
+
+def test_hash_is_that_of_the_first_reading_until_the_file_is_read_again(migrations: Migrations) -> None:
+    migrations.write("1_a.sql", SQL)
+    (migration,) = discover(migrations.dir).migrations
+    first = migration.sha256
+    migrations.write("1_a.sql", f"{SQL}-- more\n")
+    assert migration.sha256 == first
+    assert migration.folder.read_sha256("1_a.sql") != first
+    (again,) = discover(migrations.dir).migrations
+    assert again.sha256 == migration.folder.read_sha256("1_a.sql")
+
+
+def test_hash_that_a_manifest_knows_is_taken_from_it(migrations: Migrations) -> None:
+    migrations.write("1_a.sql", SQL)
+    migrations.write("1_a.down.sql", SQL)
+    known = {"1_a.sql": "one", "1_a.down.sql": "two"}
+    (migration,) = discover(migrations.dir, known).migrations
+    assert (migration.sha256, migration.hashes) == ("one", known)
 
 
 # ---- what a text is -------------------------------------------------------------------------------------------------

@@ -200,15 +200,14 @@ def _create_table(node: Any) -> Iterator[Touch]:
     when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
     yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
     foreign = list[Any]()
-    for element in node.table_elts:
-        part = syntax_tree.inner(element)
-        kind = part.DESCRIPTOR.name
-        if kind == "ColumnDef":
-            foreign += _foreign_keys(part)
-        elif kind == "TableLikeClause":
-            yield Touch(syntax_tree.of_range(part.relation), find_rule("CreateStmt", "", "LIKE"))
-        elif kind == "Constraint" and part.contype == _FOREIGN:
-            foreign.append(part)
+    for element in node.table_elts:  # HasField takes a fifth of the time of asking which field there is
+        if element.HasField("column_def"):
+            foreign += _foreign_keys(element.column_def)
+        elif element.HasField("table_like_clause"):
+            like = element.table_like_clause.relation
+            yield Touch(syntax_tree.of_range(like), find_rule("CreateStmt", "", "LIKE"))
+        elif element.HasField("constraint") and element.constraint.contype == _FOREIGN:
+            foreign.append(element.constraint)
     for each in foreign:
         yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
 

@@ -152,7 +152,8 @@ def _is_of_constants(insert: Any) -> bool:
     rows = query.values_lists
     if not rows or any(field.name not in _PLAIN_VALUES for field, _ in query.ListFields()):
         return False
-    return all(item.WhichOneof("node") in _LEAVES for row in rows for item in row.list.items)
+    items = (item for row in rows for item in row.list.items)
+    return all(item.HasField("a_const") or item.WhichOneof("node") in _LEAVES for item in items)
 
 
 def _with(statement: Any, hidden: frozenset[str], found: list[Use]) -> frozenset[str]:

@@ -266,9 +266,11 @@ class Wire:
 
 
 def _rows(result: pq.abc.PGresult) -> list[Row]:
-    columns = range(result.nfields)
-    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
-    return [tuple(None if value is None else value.decode() for value in row) for row in rows]
+    value, columns = result.get_value, range(result.nfields)
+    return [
+        tuple([None if (found := value(row, column)) is None else found.decode() for column in columns])
+        for row in range(result.ntuples)
+    ]
 
 
 @lru_cache(maxsize=256)  # the same for each file

@@ -331,10 +331,10 @@ def _text(step: Step, action: Action, migration: Migration) -> bytes | None:
 def depends_on_data(step: Step, finding: Finding) -> bool:
     """Whether only dynamic SQL can have made what is expected. Then it was no more than a warning before the commit."""
     for migration in step.source.package.migrations:
-        for path in (migration.path, migration.down):
-            if path and path.name == finding.since:
-                script = step.source.script("apply" if path == migration.path else "rollback", migration)
-                return runs_dynamic_sql(script) and find_statement(script, read_text(path), finding.deviation) is None
+        if finding.since in (migration.name, migration.down_name):
+            script = step.source.script("apply" if finding.since == migration.name else "rollback", migration)
+            text = read_text(migration.folder.path / finding.since)
+            return runs_dynamic_sql(script) and find_statement(script, text, finding.deviation) is None
     return False
 
 
