@@ -92,6 +92,24 @@ _OTHERS = f"""
 """
 _COMMITTED = f"EXISTS (SELECT FROM {SCHEMA}.units WHERE first_attempt = coalesce(resumes, id) AND attempt = id)"
 
+# Written for each file: built once, and so hashed once, which looking up its prepared statement takes.
+_ADD_UNIT = (
+    f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
+    f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, {HELD_BY_US})"
+)
+_FINISH_ATTEMPT = (
+    f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, "
+    "error = CASE WHEN $3::jsonb IS NOT NULL THEN coalesce(error, '{}') || $3::jsonb END, "
+    f"lock_holder = {HELD_BY_US} WHERE id = $1::bigint"
+)
+_ADD_APPLIED = (
+    f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
+    "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)"
+)
+_REMOVE_APPLIED = (
+    f"WITH gone AS (DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1) SELECT 1 / count(*) FROM gone"
+)
+
 
 def _label(name: str) -> str:
     """A migration's version as its file's name writes it: `017`."""
@@ -309,43 +327,26 @@ def begin_attempt(session: Session, job: Job, after: int | None = None) -> list[
 
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
     """Records that a unit (`number` from 1), but not the last one, is committed; belongs into its transaction."""
-    return Command(
-        f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
-        f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, {HELD_BY_US})",
-        [first, number, tokens, attempt],
-        keep=True,
-    )
+    return Command(_ADD_UNIT, [first, number, tokens, attempt], keep=True)
 
 
 def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
     """Records how an attempt ended. Of one that failed, who has cancelled it stays."""
     document = None if error is None else json.dumps(error.to_dict())
-    kept = "CASE WHEN $3::jsonb IS NOT NULL THEN coalesce(error, '{}') || $3::jsonb END"
-    return Command(
-        f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = {kept}, "
-        f"lock_holder = {HELD_BY_US} WHERE id = $1::bigint",
-        [attempt, result, document],
-        keep=True,
-    )
+    return Command(_FINISH_ATTEMPT, [attempt, result, document], keep=True)
 
 
 def add_applied(session: Session, attempt: int, job: Job) -> Command:
     """Records that a migration is applied; belongs into the transaction of its last unit."""
     migration, script = job.migration, job.script
     file = migration.version, migration.name, script.sha256, script.tokens, job.text
-    return Command(
-        f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
-        "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)",
-        [*file, attempt, session.execution, job.requested_by],
-        keep=True,
-    )
+    return Command(_ADD_APPLIED, [*file, attempt, session.execution, job.requested_by], keep=True)
 
 
 def remove_applied(migration: Migration) -> Command:
     """Removes the record of a migration; belongs into the transaction of its down file. Fails (22012, division by zero)
     if there is none: nothing else may change the history under the run lock."""
-    gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
-    return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version], keep=True)
+    return Command(_REMOVE_APPLIED, [migration.version], keep=True)
 
 
 def read_records(job: Job) -> list[Command]:
