@@ -108,8 +108,8 @@ def note_styled(*lines: Styled) -> None:
 
 
 def _print_styled(stream: TextIO, lines: Sequence[Styled]) -> None:
-    columns = columns_of(stream)
-    if columns is None or not _is_live(stream):  # no terminal, or one without colours
+    if not _is_live(stream):
+        columns = columns_of(stream)  # of a terminal without colours
         wrapped = (wrap(str(line), columns) if columns and line.wrap else [str(line)] for line in lines)
         text = "".join(f"{part}\n" for parts in wrapped for part in parts or [""])
         print(text, end="", file=stream, flush=True)  # in one call, as there may be ten thousand

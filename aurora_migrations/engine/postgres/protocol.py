@@ -261,11 +261,11 @@ class Wire:
 
 
 def _rows(result: pq.abc.PGresult) -> list[Row]:
-    get, columns, rows = result.get_value, range(result.nfields), list[Row]()
-    for row in range(result.ntuples):
-        values = [get(row, column) for column in columns]
-        rows.append(tuple([None if value is None else value.decode() for value in values]))
-    return rows
+    value, columns = result.get_value, range(result.nfields)
+    return [
+        tuple([None if (found := value(row, column)) is None else found.decode() for column in columns])
+        for row in range(result.ntuples)
+    ]
 
 
 @lru_cache(maxsize=256)  # the same for each file
