@@ -280,7 +280,7 @@ class Job:
         """The numbers of the units to run; if all are committed but not the file's record, one more, an empty one."""
         return range(self.done, max(self.done + 1, self._count))
 
-    @property
+    @cached_property
     def _count(self) -> int:
         """How many units it takes. The file's record, and the checks before it, need a transaction: after a unit that
         runs outside one comes an empty one."""
