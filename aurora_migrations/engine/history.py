@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_migrations.engine.errors import MigratorError
@@ -66,6 +67,7 @@ _UNFINISHED = f"""
 # Of a record: its text's hash and its version. Only compared within a run, so that it may differ between servers.
 _HASH = 'pg_catalog.hashtextextended({0} COLLATE "C", pg_catalog.hash_numeric({1}::numeric))'
 _RECORDS = f"pg_catalog.count(*), coalesce(pg_catalog.sum({_HASH.format('sha256', 'version')}), 0)"
+_READ_RECORDS = Command(f"SELECT {_RECORDS} FROM {SCHEMA}.applied")
 _DIGITS = 249  # of a version, at most: a file's name has 255 bytes
 _COURSE = f"""
     SELECT id, version, name, action, sha256 FROM (
@@ -91,6 +93,24 @@ _OTHERS = f"""
      GROUP BY name ORDER BY pg_catalog.min(id)
 """
 _COMMITTED = f"EXISTS (SELECT FROM {SCHEMA}.units WHERE first_attempt = coalesce(resumes, id) AND attempt = id)"
+
+# Written for each file: built once, and so hashed once, which looking up its prepared statement takes.
+_ADD_UNIT = (
+    f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
+    f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, {HELD_BY_US})"
+)
+_FINISH_ATTEMPT = (
+    f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, "
+    "error = CASE WHEN $3::jsonb IS NOT NULL THEN coalesce(error, '{}') || $3::jsonb END, "
+    f"lock_holder = {HELD_BY_US} WHERE id = $1::bigint"
+)
+_ADD_APPLIED = (
+    f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
+    "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)"
+)
+_REMOVE_APPLIED = (
+    f"WITH gone AS (DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1) SELECT 1 / count(*) FROM gone"
+)
 
 
 def _label(name: str) -> str:
@@ -290,15 +310,9 @@ def begin_attempt(session: Session, job: Job, after: int | None = None) -> list[
     attempt's id, and that of the attempt that began with the file's first unit: the same, unless this one resumes.
     `after`: the attempt of the file before, if they are sent with its COMMIT: only if that was successful, is the
     intent recorded."""
-    newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     file = job.migration.version, job.migration.name, job.migration.sha256
     insert = Command(
-        f"INSERT INTO {SCHEMA}.attempts"
-        " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
-        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if job.done else 'NULL::bigint'}, "
-        f"{HELD_BY_US} WHERE $9::bigint IS NULL "
-        f"OR EXISTS (SELECT FROM {SCHEMA}.attempts WHERE id = $9::bigint AND result IS NOT NULL) "
-        "RETURNING id, coalesce(resumes, id)",
+        _insert_attempt(bool(job.done)),
         [job.action, *file, job.package, session.execution, job.execution_start, job.requested_by, after],
         keep=True,
     )
@@ -307,71 +321,73 @@ def begin_attempt(session: Session, job: Job, after: int | None = None) -> list[
     return [BEGIN, ours_and_limits(job.limits.lock_timeout, job.limits.statement_timeout), insert, COMMIT]
 
 
+@cache
+def _insert_attempt(resumes: bool) -> str:
+    newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
+    return (
+        f"INSERT INTO {SCHEMA}.attempts"
+        " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
+        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if resumes else 'NULL::bigint'}, "
+        f"{HELD_BY_US} WHERE $9::bigint IS NULL "
+        f"OR EXISTS (SELECT FROM {SCHEMA}.attempts WHERE id = $9::bigint AND result IS NOT NULL) "
+        "RETURNING id, coalesce(resumes, id)"
+    )
+
+
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
     """Records that a unit (`number` from 1), but not the last one, is committed; belongs into its transaction."""
-    return Command(
-        f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
-        f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, {HELD_BY_US})",
-        [first, number, tokens, attempt],
-        keep=True,
-    )
+    return Command(_ADD_UNIT, [first, number, tokens, attempt], keep=True)
 
 
 def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
     """Records how an attempt ended. Of one that failed, who has cancelled it stays."""
     document = None if error is None else json.dumps(error.to_dict())
-    kept = "CASE WHEN $3::jsonb IS NOT NULL THEN coalesce(error, '{}') || $3::jsonb END"
-    return Command(
-        f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = {kept}, "
-        f"lock_holder = {HELD_BY_US} WHERE id = $1::bigint",
-        [attempt, result, document],
-        keep=True,
-    )
+    return Command(_FINISH_ATTEMPT, [attempt, result, document], keep=True)
 
 
 def add_applied(session: Session, attempt: int, job: Job) -> Command:
     """Records that a migration is applied; belongs into the transaction of its last unit."""
     migration, script = job.migration, job.script
     file = migration.version, migration.name, script.sha256, script.tokens, job.text
-    return Command(
-        f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
-        "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)",
-        [*file, attempt, session.execution, job.requested_by],
-        keep=True,
-    )
+    return Command(_ADD_APPLIED, [*file, attempt, session.execution, job.requested_by], keep=True)
 
 
 def remove_applied(migration: Migration) -> Command:
     """Removes the record of a migration; belongs into the transaction of its down file. Fails (22012, division by zero)
     if there is none: nothing else may change the history under the run lock."""
-    gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
-    return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version], keep=True)
+    return Command(_REMOVE_APPLIED, [migration.version], keep=True)
 
 
 def read_records(job: Job) -> list[Command]:
     """What `Records` are made of; and, to roll back, the hash of the text in this migration's record."""
+    if job.action == "apply":
+        return [_READ_RECORDS]
     own = Command(f"SELECT sha256 FROM {SCHEMA}.applied WHERE version = $1::numeric", [job.migration.version])
-    return [Command(f"SELECT {_RECORDS} FROM {SCHEMA}.applied"), *([own] if job.action == "rollback" else [])]
+    return [_READ_RECORDS, own]
 
 
 def prove(job: Job, number: int, attempt: int, first: int, records: Records, sha256: str) -> Command:
     """Fails (22012, division by zero) unless what a unit has just recorded is there, and `applied` has these records
     and, after the last unit, one more or one less, that of this text. Belongs right before COMMIT. Its row ends with
     the records that there are now. It reads all of `applied`: 2 ms where that has 10,000 rows."""
-    made, sign = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3", ""
     params: list[Param] = [first, number + 1, job.unit(number).tokens]
     if job.is_last(number):
-        made, sign = "attempts WHERE id = $1::bigint AND result = $2", "+" if job.action == "apply" else "-"
         params = [attempt, job.result, job.migration.version, sha256]
-    own = f"(SELECT {_HASH.format('$4::text', '$3')})" if sign else ""
-    count, hashes = len(params) + 1, len(params) + 2
-    one = f"{sign} 1" if sign else ""
-    expected = f"(${count}::bigint {one}, ${hashes}::numeric {sign} {own})"
-    return Command(
+    return Command(_proof(job.action if job.is_last(number) else None), [*params, *records], keep=True)
+
+
+@cache
+def _proof(action: Action | None) -> str:
+    """Of the last unit of a file that is applied or rolled back, or else of another unit."""
+    if action is None:
+        made = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3"
+        expected = "($4::bigint, $5::numeric)"
+    else:
+        made, sign = "attempts WHERE id = $1::bigint AND result = $2", "+" if action == "apply" else "-"
+        expected = f"($5::bigint {sign} 1, $6::numeric {sign} (SELECT {_HASH.format('$4::text', '$3')}))"
+    return (
         f"SELECT 1 / (EXISTS (SELECT FROM {SCHEMA}.{made}) AND ({_RECORDS}) = {expected})::integer, {_RECORDS} "
-        f"FROM {SCHEMA}.applied",
-        [*params, *records],
-        keep=True,
+        f"FROM {SCHEMA}.applied"
     )
 
 

@@ -42,8 +42,8 @@ class FileDone(NamedTuple):
             "file": self.file,
             "duration_ms": round(self.duration_ms, 1),
             "verified": [{"promise": check.promise, "found": check.found} for check in self.checks],
-            "rows": [asdict(rows) for rows in self.rows],
-            "locks": [asdict(lock) for lock in self.held],
+            "rows": [vars(rows) for rows in self.rows],
+            "locks": [vars(lock) for lock in self.held],
             "waits": [asdict(wait) for wait in self.waits],
         }
 

@@ -46,16 +46,16 @@ def deferred(acknowledge: bool = False) -> Iterator[None]:
         _State.pressed, _State.acknowledge = False, None
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+class interruptible:
     """Around a wait, in which Ctrl-C raises KeyboardInterrupt, even if it was pressed before."""
-    _State.waiting = True
-    try:
+
+    def __enter__(self) -> None:
+        _State.waiting = True
         if _State.pressed:
-            _State.pressed = False
+            _State.pressed = _State.waiting = False
             raise KeyboardInterrupt
-        yield
-    finally:
+
+    def __exit__(self, *_: object) -> None:
         _State.waiting = False
 
 

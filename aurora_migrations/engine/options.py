@@ -124,12 +124,9 @@ class Limits:
 
     def of(self, options: Options) -> Limits:
         """The limits of a file with these options, which take precedence over the environment's."""
-        lock, statement = options.lock_timeout, options.statement_timeout
-        return replace(
-            self,
-            lock_timeout=self.lock_timeout if lock is None else lock,
-            statement_timeout=self.statement_timeout if statement is None else statement,
-        )
+        own = {"lock_timeout": options.lock_timeout, "statement_timeout": options.statement_timeout}
+        given = {name: limit for name, limit in own.items() if limit is not None}
+        return replace(self, **given) if given else self
 
     @property
     def contradict(self) -> bool:

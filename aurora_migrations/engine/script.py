@@ -280,7 +280,7 @@ class Job:
         """The numbers of the units to run; if all are committed but not the file's record, one more, an empty one."""
         return range(self.done, max(self.done + 1, self._count))
 
-    @property
+    @cached_property
     def _count(self) -> int:
         """How many units it takes. The file's record, and the checks before it, need a transaction: after a unit that
         runs outside one comes an empty one."""
@@ -300,11 +300,11 @@ class Job:
         which blocks the application, so that a lock_timeout can be set for it."""
         unit, statements = self.unit(number), self.script.statements
         first, end = unit.statements
-        alone = [i for i in self._blocking if first <= i < end] if end <= self._first_own_limit else []
-        cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
-        starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
-        if len(cuts) == 1:  # no statement
+        alone = [i for i in self._blocking if first <= i < end]
+        if not alone or end > self._first_own_limit:
             return [Message(unit.start, unit.end, (first, end))]
+        cuts = sorted({first, *alone, *(i + 1 for i in alone), end})
+        starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
         return [
             Message(start, stop, (i, j), statements[i] if i in alone else None)
             for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))

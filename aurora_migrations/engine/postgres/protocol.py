@@ -10,7 +10,6 @@ the server, and the server's answer decides what happened. A second Ctrl-C doesn
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
 import selectors
@@ -36,7 +35,7 @@ DEALLOCATE = "DEALLOCATE ALL"
 _LONGEST_WAIT = 1.0  # seconds; Windows delivers Ctrl-C only between waits
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # a frozen one takes three times as long to make, and each file makes several
 class Command:
     """One statement of ours with its parameters ($1, $2 ...)."""
 
@@ -108,13 +107,13 @@ class Wire:
         answers: list[list[Row]] = []
         prepared: dict[str, bytes] = {}
         try:
-            with self._watched(watch):
-                self._pgconn.enter_pipeline_mode()
-                for command in commands:
-                    self._pgconn.pipeline_sync() if command is SYNC else self._send(command, prepared)
-                self._pgconn.pipeline_sync()
-                failure = self._read_answers(answers, sum(command is SYNC for command in commands))
-                self._pgconn.exit_pipeline_mode()
+            self._begin_watch(watch)
+            self._pgconn.enter_pipeline_mode()
+            for command in commands:
+                self._pgconn.pipeline_sync() if command is SYNC else self._send(command, prepared)
+            self._pgconn.pipeline_sync()
+            failure = self._read_answers(answers, commands.count(SYNC))
+            self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise BatchError(answers, error) from error
         if failure is not None:
@@ -125,7 +124,7 @@ class Wire:
         return answers
 
     def _send(self, command: Command, prepared: dict[str, bytes]) -> None:
-        params = [_text(param) for param in command.params]
+        params = list(map(_text, command.params))
         if command.sql == DEALLOCATE:
             self._kept.clear()
         if not (command.keep and self.keeps):
@@ -151,39 +150,35 @@ class Wire:
         failure: psycopg.Error | None = None
         began = time.monotonic()
         try:
-            with self._watched(watch):
-                self._pgconn.send_query(text)
-                self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
-                if meanwhile:
-                    self._flush()
-                    meanwhile()
-                for result in self._results():
-                    if result.status in _FAILED:
-                        failure = failure or errors.error_from_result(result)
-                        continue  # not cleared: the error reads its position, hint and names from it, later
-                    if result.status == pq.ExecStatus.COPY_IN:
-                        self._pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
-                    elif result.status in _COPYING:  # what COPY TO STDOUT sends is dropped, as rows are
-                        while self._pgconn.get_copy_data(0)[0] > 0:
-                            pass
-                    elif result.status not in (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.EMPTY_QUERY) and not failure:
-                        completed += 1
-                        # `INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays.
-                        tags.add((result.command_status or b"").decode().rstrip("0123456789 "))
-                    result.clear()
+            self._begin_watch(watch)
+            self._pgconn.send_query(text)
+            self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
+            if meanwhile:
+                self._flush()
+                meanwhile()
+            for result in self._results():
+                if result.status in _FAILED:
+                    failure = failure or errors.error_from_result(result)
+                    continue  # not cleared: the error reads its position, hint and names from it, later
+                if result.status == pq.ExecStatus.COPY_IN:
+                    self._pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
+                elif result.status in _COPYING:  # what COPY TO STDOUT sends is dropped, as rows are
+                    while self._pgconn.get_copy_data(0)[0] > 0:
+                        pass
+                elif result.status not in (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.EMPTY_QUERY) and not failure:
+                    completed += 1
+                    # `INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays.
+                    tags.add((result.command_status or b"").decode().rstrip("0123456789 "))
+                result.clear()
         except psycopg.Error as error:
             failure = failure or error
         if failure is not None:
             raise ScriptError(completed, failure, (time.monotonic() - began) * 1_000)
         return frozenset(tags)
 
-    @contextlib.contextmanager
-    def _watched(self, watch: Watch | None) -> Iterator[None]:
-        self._watch, self._watch_timer = watch, (time.monotonic(), time.monotonic() if watch else None)
-        try:
-            yield
-        finally:
-            self._watch, self._watch_timer = None, (0.0, None)
+    def _begin_watch(self, watch: Watch | None) -> None:
+        now = time.monotonic()
+        self._watch, self._watch_timer = watch, (now, now if watch else None)
 
     def close(self) -> None:
         """Closes the connection; with it go the run lock and every open transaction."""

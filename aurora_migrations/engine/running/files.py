@@ -123,10 +123,10 @@ class Files:
         """The next file, where it begins with the COMMIT of the one that has run since `started`: with what is left of
         its limits then."""
         taken_ms = (time.monotonic() - started) * 1_000
-        if self._next is not None and self._request.may_begin(taken_ms):
-            self._next = replace(self._next, limits=self._request.limits_now(self._next.limits))
-        else:
-            self._next = None
+        job, self._next = self._next, None
+        if job is not None and self._request.may_begin(taken_ms):
+            limits = self._request.limits_now(job.limits)
+            self._next = job if limits == job.limits else replace(job, limits=limits)
         return self._next
 
     def run_with_retries(
