@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aurora_migrations.engine.script import Action, Outline, Script, Source
 
     _Files = Sequence[tuple[Action, Migration]]
-    # A file: as compiled, by another process as its pickle, which takes half the memory; and what forbids running it.
+    # A file: as compiled, of many files as its pickle, which takes half the memory; and what forbids running it.
     _Known = tuple[Script | bytes | None, tuple[Problem, ...]]
 
 
@@ -169,8 +169,9 @@ def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # to end without a word
     files, defaults = pickle.load(sys.stdin.buffer)
     for start in range(0, len(files), _AT_ONCE):
-        compiled = _compile_files(files[start : start + _AT_ONCE], defaults)
-        known = [(pickle.dumps(script, pickle.HIGHEST_PROTOCOL), problems) for script, problems in compiled]
+        known = list(_compile_files(files[start : start + _AT_ONCE], defaults))
+        if len(files) >= _MANY:
+            known = [(pickle.dumps(script, pickle.HIGHEST_PROTOCOL), problems) for script, problems in known]
         pickle.dump(known, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
         sys.stdout.buffer.flush()
 

@@ -37,47 +37,75 @@ class Problem:
         return f"{place}: {self.reason}"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, unsafe_hash=True)  # a folder may have ten thousand
 class Migration:
     """A migration in the folder. Its texts stay on disk until they are needed."""
 
     version: int
-    label: str
-    path: Path
-    down: Path | None = None
-    verify: Path | None = None
+    folder: Path
+    name: str  # the file's, such as `017_create_dry_run_log.sql`
+    has_down: bool = False
+    has_verify: bool = False
     # Hashes by file name, where a manifest has them: then no file is read to know its hash.
     known: Mapping[str, str] | None = field(default=None, compare=False)
+    # Kept once they are read; those of all files only where there is more than one.
+    _sha256: str | None = field(default=None, init=False, compare=False, repr=False)
+    _hashes: Mapping[str, str] | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
-    def name(self) -> str:
-        """The file's name, such as `017_create_dry_run_log.sql`."""
-        return self.path.name
+    def label(self) -> str:
+        """Its version as the file's name writes it: `017`."""
+        return self.name.partition("_")[0]
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder / self.name
+
+    @property
+    def down(self) -> Path | None:
+        """The file that undoes it, if there is one."""
+        return self.folder / self._beside("down") if self.has_down else None
+
+    @property
+    def verify(self) -> Path | None:
+        """The file with what must be true after it, if there is one."""
+        return self.folder / self._beside("verify") if self.has_verify else None
 
     @property
     def files(self) -> tuple[str, ...]:
         """The names of its files, its own first."""
-        return tuple(path.name for path in (self.path, self.down, self.verify) if path is not None)
+        roles = (("down", self.has_down), ("verify", self.has_verify))
+        return self.name, *(self._beside(role) for role, is_there in roles if is_there)
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Hash of the text as it is sent: without byte order mark, with LF line ends."""
-        return self._hash(self.path)
+        if self.known is not None:
+            return self.known[self.name]
+        if self._sha256 is None:
+            self._sha256 = sha256_of(self.path)
+        return self._sha256
 
-    @cached_property
+    @property
     def hashes(self) -> Mapping[str, str]:
         """The hash of each of its files, by name, its own first."""
-        if self.known is not None and tuple(self.known) == self.files:
-            return self.known
-        beside = (path for path in (self.down, self.verify) if path is not None)
-        return {self.name: self.sha256, **{path.name: self._hash(path) for path in beside}}
+        if self._hashes is not None:
+            return self._hashes
+        own, *beside = self.files
+        if self.known is not None:
+            return {name: self.known[name] for name in (own, *beside)}
+        found = {own: self.sha256, **{name: sha256_of(self.folder / name) for name in beside}}
+        if beside:
+            self._hashes = found
+        return found
 
     def with_hashes(self, known: Mapping[str, str]) -> Migration:
         """The same migration with the hashes that a manifest knows of its files."""
-        return Migration(self.version, self.label, self.path, self.down, self.verify, known)
+        return Migration(self.version, self.folder, self.name, self.has_down, self.has_verify, known)
 
-    def _hash(self, path: Path) -> str:
-        return sha256_of(path) if self.known is None else self.known[path.name]
+    def _beside(self, role: str) -> str:
+        return f"{self.name.removesuffix('.sql')}.{role}.sql"
 
 
 @dataclass(frozen=True)
@@ -109,7 +137,7 @@ def discover(folder: Path) -> Package:
         if _is_folder(entry) and any(map(_is_sql, (entry.name, *_names_in(entry))))
     ]
     mains: dict[str, str] = {}  # labels, by the names without an ending
-    helpers: dict[str, dict[str, Path]] = {".down": {}, ".verify": {}}
+    helpers: dict[str, dict[str, str]] = {".down": {}, ".verify": {}}  # their names, in the same way
     for entry in entries:
         name = entry.name
         if not _is_sql(name) or _is_folder(entry):
@@ -118,7 +146,7 @@ def discover(folder: Path) -> Package:
             problems.append(Problem(name, f"is {special}, not a regular file; put the text into a file of this name"))
         match = _NAME.fullmatch(name)
         if match and match["role"]:
-            helpers[match["role"]][f"{match['label']}_{match['description']}"] = folder / name
+            helpers[match["role"]][f"{match['label']}_{match['description']}"] = name
         elif match:
             mains[f"{match['label']}_{match['description']}"] = match["label"]
         elif not name.endswith(".sql"):
@@ -130,9 +158,9 @@ def discover(folder: Path) -> Package:
             rest = "the description has letters, digits, _ and - only, as in 018_add_email.sql"
             problems.append(Problem(name, f"the name must be {form}; {rest}"))
     for role, found in helpers.items():
-        for stem, path in found.items():
+        for stem, name in found.items():
             if stem not in mains:
-                problems.append(Problem(path.name, f"there is no {stem}.sql that this {role} file belongs to"))
+                problems.append(Problem(name, f"there is no {stem}.sql that this {role} file belongs to"))
     first: dict[int, str] = {}
     for stem, label in mains.items():
         if (other := first.setdefault(int(label), stem)) != stem:
@@ -147,7 +175,7 @@ def discover(folder: Path) -> Package:
             next_command=NextCommand("new", ('"description"',)),
         )
     migrations = [
-        Migration(int(label), label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
+        Migration(int(label), folder, f"{stem}.sql", stem in helpers[".down"], stem in helpers[".verify"])
         for stem, label in mains.items()
     ]
     return Package(folder, tuple(sorted(migrations, key=lambda migration: migration.version)))

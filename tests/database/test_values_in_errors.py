@@ -40,7 +40,7 @@ def people(server: Server) -> Iterator[Session]:
 def job(text: str) -> Job:
     """A file to run."""
     script = compile_text("001_a.sql", text.encode(), Options()).script
-    return Job("apply", Migration(1, "001", Path("001_a.sql")), script, text.encode(), 0, "", "", Limits())
+    return Job("apply", Migration(1, Path(), "001_a.sql"), script, text.encode(), 0, "", "", Limits())
 
 
 def refused(session: Session, text: str) -> tuple[MigratorError, str]:

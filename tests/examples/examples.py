@@ -264,7 +264,7 @@ def _rest() -> list[Example]:
 def _folder(names: Sequence[str]) -> Package:
     """A package with these files; nothing reads them."""
     folder = PurePosixPath("migrations")
-    made = (Migration(int(name[:3]), name[:3], cast(Path, folder / name), known={name: name}) for name in names)
+    made = (Migration(int(name[:3]), cast(Path, folder), name, known={name: name}) for name in names)
     return Package(cast(Path, folder), tuple(made))
 
 

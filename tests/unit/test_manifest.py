@@ -90,7 +90,7 @@ def test_many_files_are_read_at_once_as_each_is_read(folder: Path, monkeypatch: 
     opened: list[Path] = []
     original = Path.open
     monkeypatch.setattr(Path, "open", lambda path, *given: opened.append(path) or original(path, *given))
-    assert list(read.scripts(read.package.migrations)) == each
+    assert list(read.scripts("apply", read.package.migrations)) == each
     assert list(read.outlines(read.package.migrations)) == [Outline(s.file, s.tables, s.options.rows) for s in each]
     assert opened == [folder / DETAILS] * 2
 

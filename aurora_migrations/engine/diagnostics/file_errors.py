@@ -78,14 +78,14 @@ def check_limits(limits: Limits, scripts: Iterable[Script], longest: int | None)
     lock_timeout would hide the blockers; one that is longer than the call (`longest`, in milliseconds) is never
     reached."""
     wrong: list[str] = []
-    too_long: list[tuple[Script, int]] = []
+    too_long: list[tuple[Script, int, int]] = []
     for script in scripts:
         own = script.options.statement_timeout
         outlives = all(unit.nontransactional and not unit.may_commit for unit in script.units)
         if limits.of(script.options).contradict:
             wrong.append(script.file)
         if own and longest is not None and own > longest and not (script.options.detach or outlives):
-            too_long.append((script, own))
+            too_long.append((script, own, longest))
     if wrong:
         raise InvalidInput(
             f"lock_timeout must be below statement_timeout, but isn't for: {', '.join(wrong[:5])}.",
@@ -93,13 +93,13 @@ def check_limits(limits: Limits, scripts: Iterable[Script], longest: int | None)
             solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
             next_command=NextCommand("check"),
         )
-    for script, own in too_long[:1]:
+    for script, own, call in too_long[:1]:
         detach = "Let the file outlive the call (`-- migration: detach = on`), lower its statement_timeout, or "
         if len(script.units) > 1 or script.units[0].nontransactional:  # where that option is refused
             detach = "Lower its statement_timeout, or "
         raise InvalidInput(
             f"{script.file} allows a statement {write_duration(own)}, but a function call lasts "
-            f"{format_duration(longest)}.",
+            f"{format_duration(call)}.",
             cause="The call would end and roll back the statement before its own limit is reached.",
             solution=f"{detach}split the work into several files.",
             file=script.file,
