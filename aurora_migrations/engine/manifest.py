@@ -7,7 +7,6 @@ JSON document a line. A run reads the index, and only what is pending of the res
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -108,12 +107,12 @@ class Manifest:
     def _read_details(self, migrations: Iterable[Migration]) -> Iterator[bytes]:
         """The migrations' lines of the details, which must be those that the index knows."""
         path = self._folder / DETAILS
-        with contextlib.ExitStack() as stack:
-            try:
-                _check_regular_file(path)
-                file = stack.enter_context(path.open("rb"))
-            except OSError as error:
-                raise _unread(path, error) from error
+        try:
+            _check_regular_file(path)
+            file = path.open("rb", buffering=0)  # a run reads one line each time
+        except OSError as error:
+            raise _unread(path, error) from error
+        with file:
             for migration in migrations:
                 entry = self._entries[migration.version]
                 try:
@@ -208,8 +207,9 @@ _NO_OPTIONS = {**asdict(_DEFAULTS), "rows": [], "allow": [], "ignore": []}
 
 
 def _statement(data: dict[str, Any]) -> Statement:
-    locks = tuple(TableLock(**lock) for lock in data["locks"])
-    return Statement(**{**data, "locks": locks, "kind": sys.intern(data["kind"])})
+    data["locks"] = tuple([TableLock(**lock) for lock in data["locks"]])
+    data["kind"] = sys.intern(data["kind"])
+    return Statement(**data)
 
 
 def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,8 +225,9 @@ def _ignored(options: Mapping[str, Any]) -> tuple[Ignored, ...]:
 
 def _unit(data: dict[str, Any]) -> Unit:
     apart = data["nontransactional"]
-    found = None if apart is None else NontransactionalStatement(**apart)
-    return Unit(**{**data, "statements": tuple(data["statements"]), "nontransactional": found})
+    data["nontransactional"] = None if apart is None else NontransactionalStatement(**apart)
+    data["statements"] = tuple(data["statements"])
+    return Unit(**data)
 
 
 def _replace(path: Path, data: bytes) -> None:

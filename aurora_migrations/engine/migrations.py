@@ -17,7 +17,7 @@ from aurora_migrations.engine.errors import InvalidFile, InvalidInput, NextComma
 
 INDEX = "manifest.json"  # where it is, the folder's files were compiled: see `manifest`
 _NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
-_CHUNK = 1 << 20
+_PAGE, _CHUNK = 1 << 12, 1 << 20  # bytes that are read at once
 _SHOWN = 100  # problems in one message
 _LONGEST_NAME = 500  # characters of a folder's name in a message
 
@@ -265,12 +265,13 @@ def _blocks(path: Path) -> Iterator[bytes]:
     """The text in blocks of about 1 MiB, without byte order mark, with LF line ends."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # a file object takes longer to make than to read
     try:
-        block = os.read(file, _CHUNK).removeprefix(codecs.BOM_UTF8)
+        size = min(_CHUNK, max(_PAGE, os.fstat(file).st_size))  # memory for a mebibyte would take longer than to read
+        block = os.read(file, size).removeprefix(codecs.BOM_UTF8)
         while block:
             while block.endswith(b"\r") and (more := os.read(file, 1)):
                 block += more
             yield block.replace(b"\r\n", b"\n") if b"\r" in block else block
-            block = os.read(file, _CHUNK)
+            block = os.read(file, size)
     finally:
         os.close(file)
 

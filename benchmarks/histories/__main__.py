@@ -85,7 +85,7 @@ def _without(package: Package, versions: Sequence[int]) -> Package:
 def _without_down(package: Package) -> Package:
     count = sum(migration.down is not None for migration in package.migrations)
     print(f"left out: {_count(count, 'down file')}")
-    return Package(package.folder, tuple(replace(migration, down=None) for migration in package.migrations))
+    return Package(package.folder, tuple(replace(migration, has_down=False) for migration in package.migrations))
 
 
 @contextmanager
