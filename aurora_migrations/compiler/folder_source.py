@@ -76,22 +76,16 @@ class Compiler:
             raise invalid_files(problems)
         return script
 
-    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        """Migrations' own files, compiled one after another; without hazards, so that no linter runs.
+    def scripts(self, action: Action, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """The same of several, one after another."""
+        return (self.script(action, migration) for migration in migrations)
+
+    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
+        """The facts that need no more than syntax and options, so that no linter runs.
 
         Raises:
             InvalidFile: one can't be run.
         """
-        from aurora_migrations.compiler.compile import compile_migration
-
-        for migration in migrations:
-            compiled = compile_migration("apply", migration, self._defaults)
-            if compiled.problems:
-                raise invalid_files(compiled.problems)
-            yield compiled.script
-
-    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
-        """The facts that need no more than syntax and options; see `scripts`."""
         from aurora_migrations.compiler.compile import outline
 
         return (outline(migration, self._defaults) for migration in migrations)

@@ -7,7 +7,6 @@ JSON document a line. A run reads the index, and only what is pending of the res
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -39,8 +38,6 @@ _UNWRITTEN = "The package was built without one, or this is the wrong folder."
 _DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
 DETAILS = "manifest.details"
 _NAME = "aurora-migrations manifest"
-_SMALL, _KEPT = 4_096, 2_000  # bytes of the details of a small file; files
-_ASKED = 3  # how often a run asks for a file's script: twice to check it, and to run it
 _SHOWN = 5  # names of files in one message
 
 
@@ -67,7 +64,6 @@ class Manifest:
         self._folder = folder
         digest, entries, self.replayed_on = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
-        self._small: dict[tuple[Action, int], tuple[Script, int]] = {}  # and how often they will be asked for
         self._is_checked = False  # whether the contents of all files were compared
         known = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
         self.package = discover(folder, known)
@@ -89,43 +85,36 @@ class Manifest:
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """None: a manifest is only made of files that can be run. But they must be those that it was made of."""
-        for migration, data in zip(migrations, self._read_details(migrations), strict=True):
-            self._keep(action, migration, script_of(data[action]), _ASKED - 1)
+        for _ in self._read_details(migrations):
+            pass
         if not self._is_checked:
             _check_contents(migrations)
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
-        script, left = self._small.pop((action, migration.version), (None, _ASKED))
-        if script is None:
-            (data,) = self._read_details([migration])
-            script = script_of(data[action])
-        self._keep(action, migration, script, left - 1)
+        (script,) = self.scripts(action, [migration])
         return script
 
-    def _keep(self, action: Action, migration: Migration, script: Script, left: int) -> None:
-        """Keeps the script of a small file until a run has asked for it for the last time."""
-        if left and self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
-            self._small[action, migration.version] = script, left
-
-    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        return (script_of(data["apply"]) for data in self._read_details(migrations))
+    def scripts(self, action: Action, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """See `Source`. None is kept: reading one takes a fraction of the time in which the server runs it."""
+        return (script_of(json.loads(line)[action]) for line in self._read_details(migrations))
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
-        for data in self._read_details(migrations):
-            script = data["apply"]
+        for line in self._read_details(migrations):
+            script = json.loads(line)["apply"]
             rows = tuple(RowsExpectation(**row) for row in script["options"]["rows"])
             ignored = _ignored(script["options"])
             yield Outline(script["file"], tuple(script.get("tables", ())), rows, ignored, **_replayed(script))
 
-    def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
+    def _read_details(self, migrations: Iterable[Migration]) -> Iterator[bytes]:
+        """The migrations' lines of the details, which must be those that the index knows."""
         path = self._folder / DETAILS
-        with contextlib.ExitStack() as stack:
-            try:
-                _check_regular_file(path)
-                file = stack.enter_context(path.open("rb"))
-            except OSError as error:
-                raise _unread(path, error) from error
+        try:
+            _check_regular_file(path)
+            file = path.open("rb", buffering=0)  # a run reads one line each time
+        except OSError as error:
+            raise _unread(path, error) from error
+        with file:
             for migration in migrations:
                 entry = self._entries[migration.version]
                 try:
@@ -136,7 +125,7 @@ class Manifest:
                 if hashlib.sha256(line).hexdigest() != entry.details:
                     what = f"The details of {migration.name} in {DETAILS} don't match {INDEX}."
                     raise _invalid(what, cause=_DAMAGED)
-                yield json.loads(line)
+                yield line
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a file of this package; None for another text, as there is no parser here."""
@@ -224,8 +213,9 @@ _NO_OPTIONS = {**asdict(_DEFAULTS), "rows": [], "allow": [], "ignore": []}
 
 
 def _statement(data: dict[str, Any]) -> Statement:
-    locks = tuple(TableLock(**lock) for lock in data["locks"])
-    return Statement(**{**data, "locks": locks, "kind": sys.intern(data["kind"])})
+    data["locks"] = tuple([TableLock(**lock) for lock in data["locks"]])
+    data["kind"] = sys.intern(data["kind"])
+    return Statement(**data)
 
 
 def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,8 +231,9 @@ def _ignored(options: Mapping[str, Any]) -> tuple[Ignored, ...]:
 
 def _unit(data: dict[str, Any]) -> Unit:
     apart = data["nontransactional"]
-    found = None if apart is None else NontransactionalStatement(**apart)
-    return Unit(**{**data, "statements": tuple(data["statements"]), "nontransactional": found})
+    data["nontransactional"] = None if apart is None else NontransactionalStatement(**apart)
+    data["statements"] = tuple(data["statements"])
+    return Unit(**data)
 
 
 def _replace(path: Path, data: bytes) -> None:

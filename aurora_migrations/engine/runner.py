@@ -23,7 +23,7 @@ from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_ro
 from aurora_migrations.engine.postgres.session import Session
 
 if TYPE_CHECKING:
-    from aurora_migrations.engine.script import Action
+    from aurora_migrations.engine.script import Action, Hazard, Script
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -174,9 +174,14 @@ class _Runner:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = source.digest
-        scripts = [source.script(action, migration) for migration in fresh]
-        check_limits(limits, scripts, self._request.limits_now(limits).longest)
-        found = [hazard for script in scripts for hazard in script.open_hazards]
+        found: list[Hazard] = []
+
+        def scripts() -> Iterator[Script]:  # one after another: a thousand take megabytes
+            for script in source.scripts(action, fresh):
+                found.extend(script.open_hazards)
+                yield script
+
+        check_limits(limits, scripts(), self._request.limits_now(limits).longest)
         if found and self._request.hazards == "refuse":
             raise hazards_refused(found)
         self._hazards += map(str, found)

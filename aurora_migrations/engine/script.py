@@ -194,11 +194,11 @@ class Source(Protocol):
     def script(self, action: Action, migration: Migration) -> Script:
         """A migration's file (or its down file), understood. InvalidFile, where `problems` would have refused it."""
 
-    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        """Migrations' own files, one after another; hazards may be left out, as they take long to find."""
+    def scripts(self, action: Action, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """The same of several, one after another, for what is checked before a run: their changes may be left out."""
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
-        """What is needed of migrations' own files if that is all; see `scripts`."""
+        """What is needed of migrations' own files if that is all, one after another."""
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a text; None where it can't be computed."""

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ MOST = 20_000  # files that are kept; an outcome takes 1 to 4 kB
 _SOURCES = ("engine/catalog", "replay")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Keys:
     """Those of one migration: `state` of the database after it, `outcome` of its own and its down file's replay."""
 
@@ -32,21 +32,25 @@ class Keys:
     outcome: str
 
 
-def keys_of(migrations: Iterable[Migration], ran_on: str) -> list[Keys]:
-    """The keys of a history. `ran_on` is the version of the server."""
+def keys_of(migrations: Iterable[Migration], ran_on: str) -> Iterator[Keys]:
+    """The keys of a history, one migration after another. `ran_on` is the version of the server."""
     state = hashlib.sha256(f"{_sources()} {ran_on}".encode()).hexdigest()
-    found = []
     for migration in migrations:
         state = _hash(state, str(migration.version), migration.name, migration.sha256)
         down = migration.hashes[migration.down.name] if migration.down else ""
-        found.append(Keys(state, _hash(state, down)))
-    return found
+        yield Keys(state, _hash(state, down))
 
 
 def read(keys: Sequence[Keys]) -> list[Outcome | None]:
     """The outcomes that are known."""
+    read_one = reader()
+    return [read_one(each.outcome) for each in keys]
+
+
+def reader() -> Callable[[str], Outcome | None]:
+    """A function that reads the outcome with a key, if it is known: for a run, which doesn't keep all in memory."""
     folder = _folder()  # once: to find it, the files of the project are read
-    return [_read_outcome(_file(folder, each.outcome, "json")) for each in keys]
+    return lambda key: _read_outcome(_file(folder, key, "json"))
 
 
 def write(keys: Keys, outcome: Outcome) -> None:

@@ -118,7 +118,7 @@ def _replay(
     on_progress: Progress,
     wants_schema: bool,
 ) -> Replay:
-    keys = cache.keys_of([step.migration for step in steps], version)
+    keys = list(cache.keys_of([step.migration for step in steps], version))
 
     def known() -> Replay | None:
         """What is known, if that is all that is wanted."""
@@ -414,8 +414,8 @@ class _Scripts:
     def script(self, action: Action, migration: Migration) -> Script:
         return _job(action, self._steps[migration.version], read=False).script
 
-    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        return (self.script("apply", migration) for migration in migrations)
+    def scripts(self, action: Action, migrations: Iterable[Migration]) -> Iterator[Script]:
+        return (self.script(action, migration) for migration in migrations)
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
         return iter(())

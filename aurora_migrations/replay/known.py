@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ class KnownSource:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.unknown: list[Migration] = []  # of those whose scripts were asked for, those that nobody has replayed
 
     @property
     def package(self) -> Package:
@@ -28,52 +29,54 @@ class KnownSource:
     def digest(self) -> str:
         return self._source.digest
 
-    @property
+    @cached_property
     def replayed_on(self) -> int | None:
         """The major version of PostgreSQL on which files of the folder were replayed; None if none was."""
-        return self._known[0] if self._known[1] else None
-
-    @property
-    def unknown(self) -> list[Migration]:
-        """The migrations that nobody has replayed as they are."""
-        return [each for each in self.package.migrations if each.version not in self._known[1]]
+        major, read, keys = self._kept
+        return major if any(read(key) is not None for key in keys.values()) else None
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         return self._source.problems(action, migrations)
 
     def script(self, action: Action, migration: Migration) -> Script:
         script = self._source.script(action, migration)
-        outcome = self._known[1].get(migration.version)
+        outcome = self._outcome(migration)
         if outcome is None:
+            self.unknown.append(migration)
             return script
         if action == "rollback":
             return replace(script, change=outcome.down, unreplayed=outcome.down_unreplayed or outcome.down_failure)
         return replace(script, change=outcome.change, unreplayed=outcome.unreplayed)
 
-    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        return self._source.scripts(migrations)
+    def scripts(self, action: Action, migrations: Iterable[Migration]) -> Iterator[Script]:
+        return self._source.scripts(action, migrations)
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
         listed = list(migrations)
         for migration, outline in zip(listed, self._source.outlines(listed), strict=True):
-            outcome = self._known[1].get(migration.version)
+            outcome = self._outcome(migration)
             change, unreplayed = (outcome.change, outcome.unreplayed) if outcome else (None, "")
             yield replace(outline, change=change, unreplayed=unreplayed)
 
     def token_hash(self, text: bytes) -> str | None:
         return self._source.token_hash(text)
 
+    def _outcome(self, migration: Migration) -> Outcome | None:
+        """What is known of a migration. Not kept in memory, as a run needs each once."""
+        _, read, keys = self._kept
+        return read(keys[migration.version]) if keys else None
+
     @cached_property
-    def _known(self) -> tuple[int, dict[int, Outcome]]:
-        """The version of PostgreSQL, and the outcomes by migrations' versions. Loaded and read when first needed: a run
-        with nothing to do doesn't wait for it."""
+    def _kept(self) -> tuple[int, Callable[[str], Outcome | None], Mapping[int, str]]:
+        """The version of PostgreSQL, what reads an outcome, and the keys of all by migrations' versions. Loaded when it
+        is first needed: a run with nothing to do doesn't wait for it."""
         from aurora_migrations.embedded.errors import ServerError
         from aurora_migrations.replay import cache, server
 
         try:
             version, major = server.embedded_version()
         except ServerError:
-            return 0, {}
+            return 0, lambda _: None, {}
         migrations = self.package.migrations
-        outcomes = cache.read(cache.keys_of(migrations, version))
-        return major, {m.version: o for m, o in zip(migrations, outcomes, strict=True) if o is not None}
+        keys = zip(migrations, cache.keys_of(migrations, version), strict=True)
+        return major, cache.reader(), {migration.version: each.outcome for migration, each in keys}

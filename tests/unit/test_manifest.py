@@ -89,8 +89,10 @@ def test_many_files_are_read_at_once_as_each_is_read(folder: Path, monkeypatch: 
     each = [read.script("apply", migration) for migration in read.package.migrations]
     opened: list[Path] = []
     original = Path.open
-    monkeypatch.setattr(Path, "open", lambda path, *given: opened.append(path) or original(path, *given))
-    assert list(read.scripts(read.package.migrations)) == each
+    monkeypatch.setattr(
+        Path, "open", lambda path, *given, **named: opened.append(path) or original(path, *given, **named)
+    )
+    assert list(read.scripts("apply", read.package.migrations)) == each
     assert list(read.outlines(read.package.migrations)) == [Outline(s.file, s.tables, s.options.rows) for s in each]
     assert opened == [folder / DETAILS] * 2
 

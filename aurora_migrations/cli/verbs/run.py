@@ -275,7 +275,9 @@ def _save(data: Mapping[str, object]) -> str:
         return ""
     path = Path(f"migration-{label}-output.json")
     try:
-        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        with path.open("w", encoding="utf-8") as file:
+            json.dump(data, file, indent=2)  # piece by piece: as one text, a thousand files take megabytes
+            file.write("\n")
     except OSError as error:
         return f"The result could not be saved to {path}: {error.strerror}\n"
     return f"Saved to {path}\n"

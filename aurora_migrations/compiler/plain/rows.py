@@ -47,7 +47,8 @@ class AlikeRows(Rows):
         """Those that begin at a byte; there may be none."""
         match = shape.rows.match(text, at)
         ends = _LINE_END.finditer(text, at, match.end() if match else at)
-        super().__init__(array("Q", [at, *(end.end() for end in ends)]), shape.tail)
+        size = "I" if len(text) < 1 << 32 else "Q"  # of a place: 4 bytes where they are enough
+        super().__init__(array(size, [at, *(end.end() for end in ends)]), shape.tail)
         self.shape = shape
 
     def meanings(self, text: bytes, other: Callable[[bytes], list[bytes]]) -> Iterator[list[bytes]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +73,19 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
     return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
 
 
-def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None) -> None:
+def check_limits(limits: Limits, scripts: Iterable[Script], longest: int | None) -> None:
     """Checks the limits of files, together with the environment's: a statement_timeout that ends a statement before its
     lock_timeout would hide the blockers; one that is longer than the call (`longest`, in milliseconds) is never
     reached."""
-    wrong = [script.file for script in scripts if limits.of(script.options).contradict]
+    wrong: list[str] = []
+    too_long: list[tuple[Script, int, int]] = []
+    for script in scripts:
+        own = script.options.statement_timeout
+        outlives = all(unit.nontransactional and not unit.may_commit for unit in script.units)
+        if limits.of(script.options).contradict:
+            wrong.append(script.file)
+        if own and longest is not None and own > longest and not (script.options.detach or outlives):
+            too_long.append((script, own, longest))
     if wrong:
         raise InvalidInput(
             f"lock_timeout must be below statement_timeout, but isn't for: {', '.join(wrong[:5])}.",
@@ -85,20 +93,17 @@ def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None)
             solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
             next_command=NextCommand("check"),
         )
-    for script in scripts:
-        own, units = script.options.statement_timeout, script.units
-        outlives = all(unit.nontransactional and not unit.may_commit for unit in units)
-        if own and longest is not None and own > longest and not (script.options.detach or outlives):
-            detach = "Let the file outlive the call (`-- migration: detach = on`), lower its statement_timeout, or "
-            if len(units) > 1 or units[0].nontransactional:  # where that option is refused
-                detach = "Lower its statement_timeout, or "
-            raise InvalidInput(
-                f"{script.file} allows a statement {write_duration(own)}, but a function call lasts "
-                f"{format_duration(longest)}.",
-                cause="The call would end and roll back the statement before its own limit is reached.",
-                solution=f"{detach}split the work into several files.",
-                file=script.file,
-            )
+    for script, own, call in too_long[:1]:
+        detach = "Let the file outlive the call (`-- migration: detach = on`), lower its statement_timeout, or "
+        if len(script.units) > 1 or script.units[0].nontransactional:  # where that option is refused
+            detach = "Lower its statement_timeout, or "
+        raise InvalidInput(
+            f"{script.file} allows a statement {write_duration(own)}, but a function call lasts "
+            f"{format_duration(call)}.",
+            cause="The call would end and roll back the statement before its own limit is reached.",
+            solution=f"{detach}split the work into several files.",
+            file=script.file,
+        )
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:

@@ -45,7 +45,6 @@ UNSEEN = {
     "engine/adoption/adopt.py _records PackageChanged": "a file that is written to within the milliseconds in which it "
     "is recorded; a run's own PackageChanged has a scene",
     "compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
-    "compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
     "engine/nontransactional/intents.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
