@@ -1,9 +1,9 @@
 """What a file has done to the catalogue and to rows, read in its own transaction and compared before that commits.
 
 One query reads the facts that the file's replay has changed, and one how many rows it wrote, whatever its size; neither
-scans a table. In nearly all cases the facts are there to the letter, which the server asserts before the COMMIT that it
-gets with the same message. Only where they aren't, are they read and compared here. A fact that isn't as after the
-replay fails the file, unless only dynamic SQL can have made it: what a DO block or a function does may depend on data.
+scans a table. In nearly all cases the facts are there to the letter, which the server asserts before COMMIT, in one
+message with it. Where they aren't, they are read and compared here. A fact that isn't as after the replay fails the
+file, unless only dynamic SQL can have made it: what a DO block or a function does may depend on data.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _ROWS = f"""
        AND c.relnamespace IS DISTINCT FROM pg_catalog.to_regnamespace('{SCHEMA}')
 """
 ROWS = Command(_ROWS.format(""), keep=True)
-# The same; fails (22012, division by zero) where more rows of a table were deleted than inserted.
+# The same; fails (22012, division by zero) where more rows of a table were deleted than inserted. It counts each
+# partition on its own, so it may fail where `judge` finds no loss, and never the other way round.
 _MORE_ROWS = Command(
     _ROWS.format(
         ", 1 / (pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)"
