@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.catalog.change import difference
-from aurora_migrations.engine.catalog.effects import REPORT, SAVEPOINT, Rows
+from aurora_migrations.engine.catalog.effects import REPORT, ROLLBACK_TO, SAVEPOINT, Rows
 from aurora_migrations.engine.catalog.facts import same
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.options import Limits
@@ -395,6 +396,105 @@ def test_what_is_to_the_letter_as_in_the_replay_is_committed_in_one_message(
     records = [number for number, commands in enumerate(sent) if any(SAVEPOINT is each for each in commands)]
     assert records[1] - records[0] == messages
     assert sent[records[1] - 1][-1].sql.startswith("BEGIN")
+
+
+def test_characters_that_mark_expressions_are_compared_too(database: Database, migrations: Migrations):
+    text = "CREATE TABLE IF NOT EXISTS a (t text DEFAULT {});\nCOMMENT ON TABLE a IS E'\\x01b\\x02';"
+    migrations.write("001_a.sql", text.format("'a'"))
+    database.execute(text.format("E'a\\x01'"))
+    assert "column public.a.t: expected text DEFAULT 'a'::text" in failure(database, migrations).message
+    database.execute("DROP TABLE a")
+    migrations.write("001_a.sql", text.format("E'\\x02a\\x01'"))
+    assert labels(run(database, migrations)) == ["001"]
+
+
+def test_a_database_whose_encoding_lacks_a_character_of_the_replay_is_compared(
+    database: Database, migrations: Migrations
+):
+    made = "chr(CASE getdatabaseencoding() WHEN 'UTF8' THEN 8364 ELSE 69 END)"
+    migrations.write(
+        "001_a.sql",
+        'CREATE TABLE "ä $1 \'""\\" (b text DEFAULT \'ü\');\n'
+        f"DO $$ BEGIN EXECUTE format('CREATE TABLE c (d text DEFAULT %L)', {made}); END $$;",
+    )
+    source = Replayed(migrations, database)
+    other = Database(database.server)
+    with psycopg.connect(database.server.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {other.name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    try:
+        (warning,) = apply(other, migrations, source=source).warnings
+        assert "expected text DEFAULT '€'::text, found text DEFAULT 'E'::text" in warning
+    finally:
+        other.drop()
+
+
+def test_files_that_differ_from_their_replay_leave_no_statement_prepared_twice(
+    database: Database, migrations: Migrations, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(1, 6):
+        migrations.write(
+            f"00{number}_a.sql",
+            f"-- verify: ignore table a{number} because it is there\nCREATE TABLE IF NOT EXISTS a{number} (id int);",
+        )
+    source = Replayed(migrations, database)
+    for number in range(1, 6):
+        database.execute(f"CREATE TABLE a{number} (id text)")
+    prepared = list[str]()
+    send = Wire.execute_pipeline
+
+    def sends(wire: Wire, commands: Sequence[Command], *more: Any) -> list[list[Row]]:
+        if any(each is SAVEPOINT for each in commands):
+            texts = send(wire, [Command("SELECT statement FROM pg_prepared_statements")])[0]
+            prepared[:] = [str(text) for (text,) in texts]
+        return send(wire, commands, *more)
+
+    monkeypatch.setattr(Wire, "execute_pipeline", sends)
+    assert len(apply(database, migrations, source=source).applied) == 5
+    assert prepared
+    assert len(prepared) == len(set(prepared))
+
+
+def test_what_the_assertions_take_is_no_longer_left_to_compare(
+    database: Database, migrations: Migrations, monkeypatch: pytest.MonkeyPatch
+):
+    """Of the time in which the file may hold locks that block the application."""
+    migrations.write(
+        "001_a.sql",
+        "-- verify: ignore column a.id because it is there\n"
+        "CREATE TABLE IF NOT EXISTS a (id int);\nALTER TABLE a ADD b text;",
+    )
+    source = Replayed(migrations, database)
+    database.execute("CREATE TABLE a (id bigint)")
+    timeouts = list[int]()
+
+    def slowly(commands: Sequence[Command]) -> None:
+        if any(each is SAVEPOINT or each is ROLLBACK_TO for each in commands):
+            timeouts.extend(
+                int(str(each.params[1])) for each in commands if "'statement_timeout', $2, true" in each.sql
+            )
+            time.sleep(0.2)
+
+    watched(monkeypatch, slowly)
+    assert labels(apply(database, migrations, source=source)) == ["001"]
+    *_, before, after = timeouts
+    assert after <= before - 200
+
+
+def test_a_down_file_that_writes_rows_is_rolled_back_in_one_message_with_its_record(
+    database: Database, migrations: Migrations, monkeypatch: pytest.MonkeyPatch
+):
+    """The row that it removes from the history is none of the application's."""
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);\nINSERT INTO a VALUES (1);")
+    migrations.write("001_a.down.sql", "DROP TABLE a;")
+    migrations.write("002_b.sql", "UPDATE a SET id = 2;")
+    migrations.write("002_b.down.sql", "UPDATE a SET id = 1;")
+    source = Replayed(migrations, database)
+    apply(database, migrations, source=source)
+    sent: list[Sequence[Command]] = []
+    watched(monkeypatch, sent.append)
+    (file,) = roll_back(database, migrations, "002", "002", source=source).applied
+    assert [str(rows) for rows in file.rows] == ["public.a: 1 updated"]
+    assert any(each is SAVEPOINT for each in sent[-1])
 
 
 def test_a_record_that_is_not_as_written_is_no_difference_to_the_replay(database: Database, migrations: Migrations):

@@ -5,7 +5,7 @@ Every change is made in a transaction that is rolled back, on a database with an
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psycopg
 import pytest
@@ -13,8 +13,9 @@ import pytest
 from aurora_migrations.engine.catalog.change import Change, difference
 from aurora_migrations.engine.catalog.compare import deviations
 from aurora_migrations.engine.catalog.drift import Expected, find_drift
-from aurora_migrations.engine.catalog.facts import Facts, container
+from aurora_migrations.engine.catalog.facts import Facts, Key, assertion, container
 from aurora_migrations.engine.errors import VerificationFailed
+from aurora_migrations.engine.postgres.session import OURS
 from tests import servers
 from tests.database.helpers import apply
 from tests.database.replayed import Replayed
@@ -53,6 +54,38 @@ def test_whatever_is_changed_by_hand_is_found_by_name(database: Database):
     assert missed == []
     assert counted.total() >= 300, counted
     assert set(counted) == {*STATEMENTS, "comment"}
+
+
+def test_the_server_asserts_no_fact_that_was_changed(database: Database):
+    counted, passed = Counter[str](), list[tuple[Sabotage, Key]]()
+    with prepared(database) as connection:
+        facts = read(connection)
+        asserted = {key for key in facts if is_asserted(connection, {key: facts[key]}, ())}
+        # Of what isn't, the definition has a query in it.
+        assert all("query" in facts[key] for key in facts.keys() - asserted)
+        assert {kind for kind, _ in facts} - {kind for kind, _ in asserted} == {"policy"}
+        one_of_each = {key[0]: key for key in facts}.values()
+        assert not any(is_asserted(connection, {}, [key]) for key in one_of_each)
+        for sabotage in all_sabotage(facts):
+            connection.rollback()
+            if done(connection, sabotage):
+                differing = [each.key for each in deviations(facts, (), read(connection, facts), same_major=True)]
+                passed += [(sabotage, key) for key in differing if is_asserted(connection, {key: facts[key]}, ())]
+                counted[sabotage.key[0]] += bool(differing)
+    assert passed == []
+    assert counted.total() >= 300, counted
+
+
+def is_asserted(connection: psycopg.Connection[object], expected: Facts, gone: Sequence[Key]) -> bool:
+    """Whether the server finds these facts, and not those, in the connection's transaction."""
+    connection.execute(OURS.sql)
+    command = assertion(expected, gone)
+    try:
+        with connection.transaction():
+            psycopg.RawCursor(connection).execute(command.sql, command.params)
+        return True
+    except psycopg.errors.DivisionByZero:
+        return False
 
 
 def named(sabotage: Sabotage, found: set[tuple[str, str]], facts: Facts) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import cache
 
-from aurora_migrations.engine.catalog.parts import OUTSIDE, PARTS
+from aurora_migrations.engine.catalog.parts import OUTSIDE, PARTS, without_marks
 from aurora_migrations.engine.postgres.protocol import Command, Row
 from aurora_migrations.engine.postgres.session import Session
 
@@ -112,10 +112,9 @@ _COMMENTS = """
       FROM found f JOIN pg_catalog.pg_description d
         ON d.classoid = f.catalogue AND d.objoid = f.oid AND d.objsubid = f.number
      WHERE f.kind <> 'extension'"""  # whose comment comes with its version
-# The marks of an expression are left out; one with a query in it, of which a hash is expected, isn't found here.
-_WITHOUT_MARKS = "pg_catalog.translate(COALESCE(definition, ''), E'\\x01\\x02', '')"
 _ASSERTION = """
-    SELECT 1 / (COALESCE(pg_catalog.jsonb_object_agg(kind || ' ' || identity, {text}), '{{}}') @> $2::pg_catalog.jsonb
+    SELECT 1 / (COALESCE(pg_catalog.jsonb_object_agg(kind || ' ' || identity, COALESCE(definition, '')), '{{}}')
+                @> $2::pg_catalog.jsonb
                 AND pg_catalog.count(*) FILTER (WHERE $3::pg_catalog.jsonb ? (kind || ' ' || identity)) = 0)::int
       FROM ({query}) AS found
 """
@@ -142,12 +141,15 @@ def query(keys: Collection[Key] | None = None, schema: str = "public") -> Comman
 
 
 def assertion(expected: Facts, gone: Collection[Key]) -> Command:
-    """Fails (22012, division by zero) unless these facts are there, letter for letter, and those aren't. It may fail
-    where `same` is content: what it costs is less than to read the facts. It needs `OURS` before it."""
+    """Fails (22012, division by zero) unless these facts are there, letter for letter, and those aren't; or otherwise
+    with a DataError, such as where the database's encoding lacks a character of theirs. It may fail where `same` is
+    content: what it costs is less than to read the facts. It needs `OURS` before it."""
     reading = query([*expected, *gone])
+    # An expression that has a query in it is never as expected here, which is as its hash.
+    sql = _ASSERTION.format(query=without_marks(reading.sql))
     there = {f"{kind} {identity}": definition for (kind, identity), definition in expected.items()}
     params = json.dumps(there, ensure_ascii=False), json.dumps([" ".join(key) for key in gone], ensure_ascii=False)
-    return Command(_ASSERTION.format(text=_WITHOUT_MARKS, query=reading.sql), [*reading.params, *params], keep=True)
+    return Command(sql, [*reading.params, *params], keep=True)
 
 
 def facts_of(rows: Iterable[Row]) -> Facts:

@@ -26,7 +26,8 @@ OUTSIDE = "{0}.nspname !~ '^pg_' AND {0}.nspname NOT IN ('information_schema', '
 _NO_MEMBER = """NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
         WHERE e.classid = 'pg_catalog.{catalog}'::pg_catalog.regclass AND e.objid = {oid} AND e.deptype = 'e')"""
 # An expression as the server writes it, marked: `facts` replaces one that has a query in it by its hash.
-_EXPRESSION = "E'\\x01' || {0} || E'\\x02'"
+_BEGINS, _ENDS = "E'\\x01' || ", " || E'\\x02'"
+_EXPRESSION = f"{_BEGINS}{{0}}{_ENDS}"
 # A query as the server writes it: as its hash. Constants with a time zone follow it; `facts.same` compares them.
 _TIME = "[0-9]+-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9][0-9.]*[+]00"
 _QUERY = f"""(SELECT pg_catalog.concat_ws(' ',
@@ -67,6 +68,11 @@ OTHERS = (
 
 def _case(value: str, names: Mapping[str, str]) -> str:
     return f"CASE {value} " + " ".join(f"WHEN '{key}' THEN '{name}'" for key, name in names.items()) + " END"
+
+
+def without_marks(sql: str) -> str:
+    """The query without the marks of expressions, which can't be told from such characters in an expression."""
+    return sql.replace(_BEGINS, "").replace(_ENDS, "")
 
 
 PARTS = (

@@ -112,7 +112,7 @@ class Wire:
             for command in commands:
                 self._pgconn.pipeline_sync() if command is SYNC else self._send(command, prepared)
             self._pgconn.pipeline_sync()
-            failure = self._read_answers(answers, commands.count(SYNC))
+            failure = self._read_answers(answers, prepared, commands.count(SYNC))
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise BatchError(answers, error) from error
@@ -120,7 +120,6 @@ class Wire:
             if isinstance(failure, errors.InvalidSqlStatementName):
                 self.keeps = self.can_keep = False
             raise BatchError(answers, failure)
-        self._kept |= prepared
         return answers
 
     def _send(self, command: Command, prepared: dict[str, bytes]) -> None:
@@ -130,7 +129,7 @@ class Wire:
         if not (command.keep and self.keeps):
             self._pgconn.send_query_params(_encoded(command.sql), params)
             return
-        name = self._kept.get(command.sql)
+        name = self._kept.get(command.sql) or prepared.get(command.sql)
         if name is None:
             prepared[command.sql] = name = f"aurora_migrations_{next(self._names)}".encode()
             self._pgconn.send_prepare(name, command.sql.encode())
@@ -185,10 +184,11 @@ class Wire:
         self._selector.close()
         self.connection.close()
 
-    def _read_answers(self, answers: list[list[Row]], syncs: int) -> psycopg.Error | None:
-        """Collects answers up to the end of the pipeline, after so many `SYNC`; returns the first failure. A loop of
-        its own, as there are a few dozen of them for each file, most without rows."""
+    def _read_answers(self, answers: list[list[Row]], prepared: dict[str, bytes], syncs: int) -> psycopg.Error | None:
+        """Collects answers up to the end of the pipeline, after so many `SYNC`, and keeps what was prepared; returns
+        the first failure. A loop of its own, as there are a few dozen of them for each file, most without rows."""
         pgconn, failure = self._pgconn, None
+        preparing = iter(prepared.items())
         single: list[Row] = []
         self._flush()
         while True:
@@ -208,7 +208,9 @@ class Wire:
                 continue
             if status in _FAILED:
                 failure = failure or errors.error_from_result(result)
-            elif failure is None and result.command_status:  # a statement's; preparing one has none
+            elif failure is None and status == pq.ExecStatus.COMMAND_OK and not result.command_status:
+                self._kept.update([next(preparing)])  # stays prepared, also if its transaction is rolled back
+            elif failure is None and result.command_status:
                 answers.append([*single, *_rows(result)] if status == pq.ExecStatus.TUPLES_OK else [])
                 single = []
             elif failure is None and status == pq.ExecStatus.SINGLE_TUPLE:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from psycopg.errors import DivisionByZero
+from psycopg import DataError
 
 from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.catalog.effects import (
@@ -256,7 +256,8 @@ class RunningAttempt(Attempt):
                 return
             except BatchError as error:  # something may not be as it was in the replay
                 self.proved(error.answers, commands)
-                commands, of_file = [ROLLBACK_TO], []
+                # What the assertions have taken is no longer left of the time in which locks may be held.
+                commands, of_file = [ROLLBACK_TO, *(self._limits(budget) if limits else [])], []
         result.effects = self._judge_effects(commands, of_file)
         self._send_commit(number)
 
@@ -286,7 +287,7 @@ class RunningAttempt(Attempt):
                 # Committed, but the next file couldn't begin: it does so alone, and then the error is its own.
                 session.roll_back()
                 return error.answers
-            if isinstance(error.error, DivisionByZero) and 0 <= error.index - len(commands) < len(asserting):
+            if isinstance(error.error, DataError) and 0 <= error.index - len(commands) < len(asserting):
                 raise
             # A failure of COMMIT is the file's, too: what it deferred, or serialization.
             failed = self.error_of(error, [*of_file, len(ending) - 1])
