@@ -155,7 +155,7 @@ class Script:
         """Those that the file doesn't allow."""
         return [hazard for hazard in self.hazards if hazard.allowed_because is None]
 
-    @property
+    @cached_property
     def kinds(self) -> frozenset[str]:
         """The kinds of its statements."""
         return frozenset(each.kind for _, each in distinct(self.statements))

@@ -37,7 +37,7 @@ def keys_of(migrations: Iterable[Migration], ran_on: str) -> Iterator[Keys]:
     state = hashlib.sha256(f"{_sources()} {ran_on}".encode()).hexdigest()
     for migration in migrations:
         state = _hash(state, str(migration.version), migration.name, migration.sha256)
-        down = migration.hashes[migration.down.name] if migration.down else ""
+        down = migration.folder.sha256(migration.down_name) if migration.down_name else ""
         yield Keys(state, _hash(state, down))
 
 

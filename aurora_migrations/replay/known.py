@@ -19,7 +19,7 @@ class KnownSource:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.unknown: list[Migration] = []  # of those whose scripts were asked for, those that nobody has replayed
+        self.unknown: set[Migration] = set()  # of those whose scripts were asked for, those that nobody has replayed
 
     @property
     def package(self) -> Package:
@@ -42,7 +42,7 @@ class KnownSource:
         script = self._source.script(action, migration)
         outcome = self._outcome(migration)
         if outcome is None:
-            self.unknown.append(migration)
+            self.unknown.add(migration)
             return script
         if action == "rollback":
             return replace(script, change=outcome.down, unreplayed=outcome.down_unreplayed or outcome.down_failure)

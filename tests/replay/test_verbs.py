@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from aurora_migrations import project
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import discover
 from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.replay import server as replay_server
+from aurora_migrations.replay.known import KnownSource
 from tests.cli.conftest import Call, calling
 from tests.cli.test_schemas import fits
 from tests.servers import Database, Migrations
@@ -117,6 +120,15 @@ def test_wrong_url_of_a_server_is_an_error(history: Migrations, call: Call) -> N
     assert answer.code == 1
     assert answer.err.strip().startswith("DatabaseUnreachable")
     assert "secret" not in answer.err
+
+
+def test_file_that_nobody_has_replayed_is_listed_once(migrations: Migrations) -> None:
+    """A run reads it again where it could not begin with the COMMIT of the file before."""
+    migrations.write("001_a.sql", "CREATE TABLE a (nor_has_any_other_test_this int);")
+    source = KnownSource(Compiler(discover(migrations.dir)))
+    (migration,) = source.package.migrations
+    assert source.script("apply", migration) == source.script("apply", migration)
+    assert list(source.unknown) == [migration]
 
 
 def test_run_on_a_database_uses_what_is_known_and_says_what_is_not(

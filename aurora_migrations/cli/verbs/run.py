@@ -114,8 +114,7 @@ def main(argv: Sequence[str]) -> int:
 def _not_replayed(source: Source, result: RunResult) -> str:
     """The line about files that were applied and that nobody has replayed on this machine; empty if there is none."""
     applied = {file.migration for file in result.applied}
-    unknown = getattr(source, "unknown", ()) if applied else ()  # it takes reading what is kept of all replays
-    names = [each.name for each in unknown if each.label in applied]
+    names = [each.name for each in sorted(getattr(source, "unknown", ())) if each.label in applied]
     if not names:
         return ""
     return f"What {listed(names, 3)} did wasn't compared with a replay: `aurora-migrations check` replays it first."

@@ -71,7 +71,7 @@ def _case(value: str, names: Mapping[str, str]) -> str:
 
 
 def without_marks(sql: str) -> str:
-    """The query without the marks of expressions, which can't be told from such characters in an expression."""
+    """The query without the marks of expressions: the same characters may be in an expression, too."""
     return sql.replace(_BEGINS, "").replace(_ENDS, "")
 
 
