@@ -70,7 +70,8 @@ class Stack:
 
 @pytest.fixture
 def stack() -> Iterator[Stack]:
-    with mock_aws():  # which leaves every execution RUNNING
+    # Which leaves every execution RUNNING. Said here, as the local cloud turns the interpreter on for a whole process.
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": False}}):
         keys = {"region_name": REGION, "aws_access_key_id": "x", "aws_secret_access_key": "x"}
         states, stacks = boto3.client("stepfunctions", **keys), boto3.client("cloudformation", **keys)
         machines = [
