@@ -308,8 +308,8 @@ def close_interrupted(session: Session) -> None:
 def begin_attempt(session: Session, job: Job, after: int | None = None) -> list[Command]:
     """Commands of a transaction that records the intent, and sets the session's limits. The third one's row is the
     attempt's id, and that of the attempt that began with the file's first unit: the same, unless this one resumes.
-    `after`: the attempt of the file before, if they are sent with its COMMIT: only if that was successful, is the
-    intent recorded."""
+    `after`: the attempt of the file before, if they are sent with its COMMIT: unless that was successful, they fail
+    (22012, division by zero), so that nothing after them is run either."""
     file = job.migration.version, job.migration.name, job.migration.sha256
     insert = Command(
         _insert_attempt(bool(job.done)),
@@ -328,8 +328,8 @@ def _insert_attempt(resumes: bool) -> str:
         f"INSERT INTO {SCHEMA}.attempts"
         " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
         f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if resumes else 'NULL::bigint'}, "
-        f"{HELD_BY_US} WHERE $9::bigint IS NULL "
-        f"OR EXISTS (SELECT FROM {SCHEMA}.attempts WHERE id = $9::bigint AND result IS NOT NULL) "
+        f"{HELD_BY_US} WHERE CASE WHEN $9::bigint IS NULL THEN true ELSE "
+        f"1 / (EXISTS (SELECT FROM {SCHEMA}.attempts WHERE id = $9::bigint AND result IS NOT NULL))::integer = 1 END "
         "RETURNING id, coalesce(resumes, id)"
     )
 

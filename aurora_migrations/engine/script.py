@@ -310,6 +310,11 @@ class Job:
             for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
         ]
 
+    def alone(self, number: int) -> Message:
+        """A statement as a message of its own."""
+        statement = self.script.statements[number]
+        return Message(statement.start, statement.end, (number, number + 1))
+
     def at(self, message: Message) -> RunningStatement:
         """Where in the file a message is."""
         statements, (first, end) = self.script.statements, message.statements

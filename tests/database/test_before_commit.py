@@ -587,11 +587,11 @@ def test_where_a_commit_fails_the_next_file_has_not_begun(database: Database, mi
 
 
 def watched(patch: pytest.MonkeyPatch, notify: Callable[[object], None]) -> None:
-    """Calls it with the commands of each pipeline before they are sent."""
+    """Calls it with the commands of each pipeline, and those that are sent ahead with it, before they are sent."""
     send = Wire.execute_pipeline
 
-    def sends(wire: Wire, commands: Sequence[Command], *more: Any) -> list[list[Row]]:
-        notify(commands)
-        return send(wire, commands, *more)
+    def sends(wire: Wire, commands: Sequence[Command], watch: Any = None, ahead: Any = (), *more: Any) -> Any:
+        notify([*commands, *ahead])
+        return send(wire, commands, watch, ahead, *more)
 
     patch.setattr(Wire, "execute_pipeline", sends)

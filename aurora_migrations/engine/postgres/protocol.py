@@ -80,6 +80,17 @@ class ScriptError(Exception):
         self.elapsed_ms = elapsed_ms
 
 
+@dataclass(slots=True)
+class _Sent:
+    """A pipeline that was sent, and what is still to be read of it."""
+
+    preparing: Iterator[tuple[str, bytes]]  # the statements of ours that it prepares: SQL and name
+    syncs: int  # how many `SYNC` there are before its end
+    ahead: int  # how many commands go before its last statements, which are a file's
+    statements: int
+    at: float  # when, by the monotonic clock
+
+
 class Wire:
     """A connection that sends scripts and pipelines of statements."""
 
@@ -94,6 +105,7 @@ class Wire:
         self.keeps, self.can_keep = False, True
         self._kept: dict[str, bytes] = {}  # names of prepared statements, by their SQL
         self._names = itertools.count(1)  # never used twice: whether a failed pipeline has prepared one isn't known
+        self._sent: _Sent | None = None  # the pipeline of which something is read later
         self._watch: Watch | None = None
         self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
 
@@ -102,25 +114,99 @@ class Wire:
         """Whether the connection is gone."""
         return self.connection.closed
 
-    def execute_pipeline(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
-        """Runs commands in order, in one round trip, and returns the rows of each as text (or raises BatchError)."""
+    @property
+    def has_ahead(self) -> bool:
+        """Whether something was sent ahead that isn't read yet."""
+        return self._sent is not None
+
+    def execute_pipeline(
+        self,
+        commands: Sequence[Command],
+        watch: Watch | None = None,
+        ahead: Sequence[Command] = (),
+        statements: Sequence[bytes] = (),
+    ) -> list[list[Row]]:
+        """Runs commands in order, in one round trip, and returns the rows of each as text (or raises BatchError).
+
+        Args:
+            ahead: sent with them, and read by `read_ahead`; if one of `commands` fails, they aren't run.
+            statements: of a file, sent after those, and read by `read_statements`.
+        """
         answers: list[list[Row]] = []
         prepared: dict[str, bytes] = {}
+        everything = [*commands, *ahead]
         try:
-            self._begin_watch(watch)
+            self._begin(watch)
             self._pgconn.enter_pipeline_mode()
-            for command in commands:
+            for number, command in enumerate(everything):
+                if number == len(commands):
+                    self._pgconn.send_flush_request()  # so that the answers don't wait for those of what is ahead
                 self._pgconn.pipeline_sync() if command is SYNC else self._send(command, prepared)
+            for statement in statements:
+                self._pgconn.send_query_params(statement, [])
             self._pgconn.pipeline_sync()
-            failure = self._read_answers(answers, prepared, commands.count(SYNC))
+            sent = _Sent(
+                iter(prepared.items()), everything.count(SYNC), len(ahead), len(statements), time.monotonic()
+            )
+            self._flush()
+            failure = self._read_answers(sent, answers, len(commands) if ahead else None)
+            if ahead and failure is None:
+                self._sent = sent
+                return answers
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise BatchError(answers, error) from error
+        return self._answered(answers, failure)
+
+    def read_ahead(self) -> list[list[Row]]:
+        """The answers to the commands that were sent ahead; if one has failed, the statements after them weren't run.
+        Raises BatchError."""
+        answers: list[list[Row]] = []
+        assert self._sent is not None
+        sent, failure = self._sent, None
+        self._begin_watch(None)
+        try:
+            failure = self._read_answers(sent, answers, sent.ahead if sent.statements else None)
+            if failure is not None or not sent.statements:
+                self._sent = None
+                self._pgconn.exit_pipeline_mode()
+        except psycopg.Error as error:
+            self._sent = None
+            raise BatchError(answers, error) from error
+        return self._answered(answers, failure)
+
+    def read_statements(
+        self, watch: Watch | None = None, meanwhile: Callable[[], object] | None = None
+    ) -> frozenset[str]:
+        """The same as `execute_script`, of the statements that were sent ahead."""
+        sent, tags, completed = self._sent, set[str](), 0
+        assert sent is not None
+        failure: psycopg.Error | None = None
+        try:
+            self._begin_watch(watch)
+            if meanwhile:
+                meanwhile()
+            while failure is None and completed < sent.statements:
+                self._pgconn.set_single_row_mode()
+                done, failure = self._drop_results(tags)
+                completed += done
+            rest = self._read_answers(sent, [], None)
+            failure = failure or rest
+            self._pgconn.exit_pipeline_mode()
+        except psycopg.Error as error:
+            failure = failure or error
+        finally:
+            self._sent = None
         if failure is not None:
-            if isinstance(failure, errors.InvalidSqlStatementName):
-                self.keeps = self.can_keep = False
-            raise BatchError(answers, failure)
-        return answers
+            raise ScriptError(completed, failure, (time.monotonic() - sent.at) * 1_000)
+        return frozenset(tags)
+
+    def _answered(self, answers: list[list[Row]], failure: psycopg.Error | None) -> list[list[Row]]:
+        if failure is None:
+            return answers
+        if isinstance(failure, errors.InvalidSqlStatementName):
+            self.keeps = self.can_keep = False
+        raise BatchError(answers, failure)
 
     def _send(self, command: Command, prepared: dict[str, bytes]) -> None:
         params = list(map(_text, command.params))
@@ -144,17 +230,28 @@ class Wire:
     ) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
         `meanwhile` is called when it is sent, while the server is running it. Raises ScriptError."""
-        tags: set[str] = set()
-        completed = 0
-        failure: psycopg.Error | None = None
+        tags, completed, failure = set[str](), 0, None
         began = time.monotonic()
         try:
-            self._begin_watch(watch)
+            self._begin(watch)
             self._pgconn.send_query(text)
             self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
+            self._flush()
             if meanwhile:
-                self._flush()
                 meanwhile()
+            completed, failure = self._drop_results(tags)
+        except psycopg.Error as error:
+            failure = error
+        if failure is not None:
+            raise ScriptError(completed, failure, (time.monotonic() - began) * 1_000)
+        return frozenset(tags)
+
+    def _drop_results(self, tags: set[str]) -> tuple[int, psycopg.Error | None]:
+        """Reads the results of what was sent, adds their tags and drops their rows. Returns how many statements have
+        run, and the failure of the next one."""
+        completed = 0
+        failure: psycopg.Error | None = None
+        try:
             for result in self._results():
                 if result.status in _FAILED:
                     failure = failure or errors.error_from_result(result)
@@ -171,9 +268,17 @@ class Wire:
                 result.clear()
         except psycopg.Error as error:
             failure = failure or error
-        if failure is not None:
-            raise ScriptError(completed, failure, (time.monotonic() - began) * 1_000)
-        return frozenset(tags)
+        return completed, failure
+
+    def _begin(self, watch: Watch | None) -> None:
+        """Before something is sent: what was sent ahead and not read is ended, and its answers are dropped."""
+        if self._sent is not None:
+            sent, self._sent = self._sent, None
+            self.connection.cancel_safe(timeout=5)
+            self._begin_watch(None)
+            self._read_answers(sent, [], None)
+            self._pgconn.exit_pipeline_mode()
+        self._begin_watch(watch)
 
     def _begin_watch(self, watch: Watch | None) -> None:
         now = time.monotonic()
@@ -184,13 +289,12 @@ class Wire:
         self._selector.close()
         self.connection.close()
 
-    def _read_answers(self, answers: list[list[Row]], prepared: dict[str, bytes], syncs: int) -> psycopg.Error | None:
-        """Collects answers up to the end of the pipeline, after so many `SYNC`, and keeps what was prepared; returns
-        the first failure. A loop of its own, as there are a few dozen of them for each file, most without rows."""
+    def _read_answers(self, sent: _Sent, answers: list[list[Row]], upto: int | None) -> psycopg.Error | None:
+        """Collects answers until there are so many, or up to the end of the pipeline, and keeps what was prepared;
+        returns the first failure, after which it reads to the end. A loop of its own, as there are a few dozen answers
+        for each file, most without rows."""
         pgconn, failure = self._pgconn, None
-        preparing = iter(prepared.items())
         single: list[Row] = []
-        self._flush()
         while True:
             while pgconn.is_busy():
                 self._wait(selectors.EVENT_READ)
@@ -198,18 +302,22 @@ class Wire:
             if result is None:  # the end of a command
                 if pgconn.status == pq.ConnStatus.BAD:
                     return failure or psycopg.OperationalError("the connection is lost")
+                if failure is None and len(answers) == upto:
+                    return None
                 continue
             status = result.status
             if status == pq.ExecStatus.PIPELINE_SYNC:
-                if not syncs:
+                if not sent.syncs:
                     return failure
-                syncs -= 1
+                sent.syncs -= 1
                 answers += [] if failure else [[]]
+                if failure is None and len(answers) == upto:
+                    return None
                 continue
             if status in _FAILED:
                 failure = failure or errors.error_from_result(result)
             elif failure is None and status == pq.ExecStatus.COMMAND_OK and not result.command_status:
-                self._kept.update([next(preparing)])  # stays prepared, also if its transaction is rolled back
+                self._kept.update([next(sent.preparing)])  # stays prepared, also if its transaction is rolled back
             elif failure is None and result.command_status:
                 answers.append([*single, *_rows(result)] if status == pq.ExecStatus.TUPLES_OK else [])
                 single = []

@@ -152,7 +152,6 @@ class Session:
         self._settings_after_reset: tuple[Command, ...] = ()
         self.records: tuple[int, int] | None = None  # `history.Records`, as our last commit left them
         self.outlives = False  # whether a statement is running that may outlive the run
-        self.begun: list[list[Row]] | None = None  # the answers to the next file's beginning, if that was sent with it
         try:
             self.server = self._read_server()
         except BaseException:
@@ -168,6 +167,11 @@ class Session:
     def close(self) -> None:
         """Ends the session; the run lock and any open transaction go with it."""
         self.wire.close()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the next file's beginning was sent with our last commit."""
+        return self.wire.has_ahead
 
     @property
     def in_transaction(self) -> bool:

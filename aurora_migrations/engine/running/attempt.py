@@ -56,6 +56,7 @@ class Attempt:
         self.session, self.job, self.observer = session, job, observer
         self.on_running = on_running  # called once for each message that the server has been running for a while
         self.id = 0  # in the history
+        self.is_sent = False  # whether the file's statements were sent with its beginning, and are being run
         self._first = 0  # the id of the attempt that began with the file's first unit: this one, unless it resumes
         self.records = Records(0, 0)  # of `applied`, as this attempt or the one before has found or left them
         self._proof: Command | None = None  # the last one that was made
@@ -66,7 +67,7 @@ class Attempt:
         file may begin with SET TRANSACTION."""
         session, job = self.session, self.job
         known, session.records = session.records, None
-        answers, session.begun = session.begun, None
+        answers = self._read_begun() if session.begun else None
         try:
             answers = answers or session.wire.execute_pipeline(beginning(session, job, known is not None))
         except BatchError as error:
@@ -81,6 +82,20 @@ class Attempt:
         self.records = Records(*known) if known else _records_in(found[0])
         if own:
             self._sha256 = str(found[-1][0][0])
+
+    def _read_begun(self) -> list[list[Row]] | None:
+        """The answers to the beginning that was sent with the COMMIT before. None if it failed: then the file begins
+        alone, so that the error is its own."""
+        session = self.session
+        try:
+            answers = session.wire.read_ahead()
+        except BatchError as error:
+            session.roll_back()
+            if connection_lost(error.error):
+                raise runner_error(session, self.job, error) from error
+            return None
+        self.is_sent = session.begun
+        return answers
 
     def resume(self) -> None:
         """Repeats the settings that committed units had made in their session, and opens the next transaction."""

@@ -53,7 +53,6 @@ from aurora_migrations.engine.nontransactional import intents
 from aurora_migrations.engine.nontransactional.running import Nontransactional
 from aurora_migrations.engine.postgres.protocol import SYNC, BatchError, Command, Row, ScriptError
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
-from aurora_migrations.engine.postgres.sqlstate import connection_lost
 from aurora_migrations.engine.running.attempt import DEFERRED, Attempt, AttemptResult, CommitUnknown, beginning, opening
 from aurora_migrations.engine.script import Job, Message, RunningStatement
 
@@ -62,6 +61,26 @@ _SET_LIMITS = (
 )
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
+
+
+_MOST_AHEAD = 20  # statements; more of them take longer one by one than a round trip does
+_ONLY_IN_ONE_MESSAGE = frozenset({"CopyStmt", "VariableSetStmt"})
+
+
+def sent_ahead(job: Job) -> list[bytes]:
+    """The statements of a file, if they can be sent with the COMMIT of the file before. They are sent one by one, so
+    that none may change how the text after it is read, such as standard_conforming_strings, or talk to the client; nor
+    may any need a limit of its own."""
+    script = job.script
+    if (
+        len(script.statements) > _MOST_AHEAD
+        or not script.kinds.isdisjoint(_ONLY_IN_ONE_MESSAGE)
+        or not prepares_nothing(job)
+        or not (opening(job, 0) and job.is_last(0))
+        or any(message.alone for message in job.messages(0))
+    ):
+        return []
+    return [job.text[each.start : each.end] for each in script.statements[slice(*job.unit(0).statements)]]
 
 
 class RunningAttempt(Attempt):
@@ -174,9 +193,14 @@ class RunningAttempt(Attempt):
             if budget.is_running:  # how long it may wait for another lock
                 self.execute([Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"), _idle_limit(budget)])
             began = time.monotonic()
+            if self.is_sent:
+                return self.session.wire.read_statements(self.watch(message, budget), meanwhile)
             text = self.job.text[message.start : message.end]
             return self.session.wire.execute_script(text, self.watch(message, budget), meanwhile)
         except ScriptError as error:
+            if self.is_sent:
+                first, end = message.statements
+                message, error.completed = self.job.alone(min(first + error.completed, end - 1)), 0
             raise file_error(self.session, self.job, message, error, budget) from error
         finally:
             budget.consume(message.alone, (time.monotonic() - began) * 1_000)
@@ -278,26 +302,26 @@ class RunningAttempt(Attempt):
         session, job, last = self.session, self.job, self.job.is_last(number)
         report = [REPORT] if writes_rows(job, session.server.major) else []
         following = self._begin_next() if last else None
-        # The server reports what the file has written between two transactions only.
-        begins = [*([SYNC] if report else []), *beginning(session, following, True, self.id)] if following else []
         ending = [*commands, *asserting, *report, COMMIT]
+        at_commit = len(ending) - 1
+        if following:
+            # The server reports what the file has written between two transactions only.
+            ending += [SYNC] if report else []
+            ahead, statements = beginning(session, following, True, self.id), sent_ahead(following)
+        else:
+            ending, ahead, statements = [*ending, *opening(job, number + 1)], [], []
         try:
-            answers = session.wire.execute_pipeline([*ending, *(begins or opening(job, number + 1))])
+            answers = session.wire.execute_pipeline(ending, None, ahead, statements)
         except BatchError as error:
-            if following and error.index >= len(ending) and not connection_lost(error.error):
-                # Committed, but the next file couldn't begin: it does so alone, and then the error is its own.
-                session.roll_back()
-                return error.answers
             if isinstance(error.error, DataError) and 0 <= error.index - len(commands) < len(asserting):
                 raise
             # A failure of COMMIT is the file's, too: what it deferred, or serialization.
-            failed = self.error_of(error, [*of_file, len(ending) - 1])
+            failed = self.error_of(error, [*of_file, at_commit])
             if isinstance(failed, ConnectionLost):
                 raise CommitUnknown(self.id, number, failed) from failed  # the rows that it wrote are unknown, too
             raise failed from error
         self.proved(answers, commands)
         session.records = self.records if last else None
-        session.begun = answers[len(ending) + len(report) :] if following else None
         return answers
 
     @property
