@@ -1,4 +1,5 @@
-"""The protocol: sends a script as one message, or a pipeline of our own statements in one round trip.
+"""The protocol: sends a script as one message, or a pipeline of our own statements in one round trip, which a small
+file's statements may end.
 
 Built on `psycopg.pq`, the documented wrapper of libpq, because a text must reach the server as one simple-protocol
 message (its statements belong to one transaction, whatever they are), its results must be dropped one by one (a file
@@ -33,6 +34,7 @@ _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 _COPYING = (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
 DEALLOCATE = "DEALLOCATE ALL"
 _LONGEST_WAIT = 1.0  # seconds; Windows delivers Ctrl-C only between waits
+_BETWEEN_CANCELS = 0.1  # seconds
 
 
 @dataclass(slots=True, eq=False)  # a frozen one takes three times as long to make, and each file makes several
@@ -81,7 +83,7 @@ class ScriptError(Exception):
 
 
 @dataclass(slots=True)
-class _Sent:
+class Sent:
     """A pipeline that was sent, and what is still to be read of it."""
 
     preparing: Iterator[tuple[str, bytes]]  # the statements of ours that it prepares: SQL and name
@@ -105,7 +107,7 @@ class Wire:
         self.keeps, self.can_keep = False, True
         self._kept: dict[str, bytes] = {}  # names of prepared statements, by their SQL
         self._names = itertools.count(1)  # never used twice: whether a failed pipeline has prepared one isn't known
-        self._sent: _Sent | None = None  # the pipeline of which something is read later
+        self.ahead: Sent | None = None  # what was sent ahead and isn't read yet
         self._watch: Watch | None = None
         self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
 
@@ -113,11 +115,6 @@ class Wire:
     def lost(self) -> bool:
         """Whether the connection is gone."""
         return self.connection.closed
-
-    @property
-    def has_ahead(self) -> bool:
-        """Whether something was sent ahead that isn't read yet."""
-        return self._sent is not None
 
     def execute_pipeline(
         self,
@@ -138,48 +135,47 @@ class Wire:
         try:
             self._begin(watch)
             self._pgconn.enter_pipeline_mode()
-            for number, command in enumerate(everything):
-                if number == len(commands):
-                    self._pgconn.send_flush_request()  # so that the answers don't wait for those of what is ahead
+            for command in everything:
                 self._pgconn.pipeline_sync() if command is SYNC else self._send(command, prepared)
+            if statements:
+                self._pgconn.send_flush_request()  # or the answers would come when the first statement has ended
             for statement in statements:
                 self._pgconn.send_query_params(statement, [])
             self._pgconn.pipeline_sync()
-            sent = _Sent(
-                iter(prepared.items()), everything.count(SYNC), len(ahead), len(statements), time.monotonic()
-            )
+            syncs, now = everything.count(SYNC), time.monotonic()
+            sent = Sent(iter(prepared.items()), syncs, len(ahead), len(statements), now)
             self._flush()
             failure = self._read_answers(sent, answers, len(commands) if ahead else None)
             if ahead and failure is None:
-                self._sent = sent
+                self.ahead = sent
                 return answers
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise BatchError(answers, error) from error
-        return self._answered(answers, failure)
+        return self._checked(answers, failure)
 
     def read_ahead(self) -> list[list[Row]]:
         """The answers to the commands that were sent ahead; if one has failed, the statements after them weren't run.
         Raises BatchError."""
         answers: list[list[Row]] = []
-        assert self._sent is not None
-        sent, failure = self._sent, None
+        sent = self.ahead
+        assert sent is not None
         self._begin_watch(None)
         try:
             failure = self._read_answers(sent, answers, sent.ahead if sent.statements else None)
             if failure is not None or not sent.statements:
-                self._sent = None
+                self.ahead = None
                 self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
-            self._sent = None
+            self.ahead = None
             raise BatchError(answers, error) from error
-        return self._answered(answers, failure)
+        return self._checked(answers, failure)
 
     def read_statements(
         self, watch: Watch | None = None, meanwhile: Callable[[], object] | None = None
     ) -> frozenset[str]:
         """The same as `execute_script`, of the statements that were sent ahead."""
-        sent, tags, completed = self._sent, set[str](), 0
+        sent, tags, completed = self.ahead, set[str](), 0
         assert sent is not None
         failure: psycopg.Error | None = None
         try:
@@ -196,12 +192,12 @@ class Wire:
         except psycopg.Error as error:
             failure = failure or error
         finally:
-            self._sent = None
+            self.ahead = None
         if failure is not None:
             raise ScriptError(completed, failure, (time.monotonic() - sent.at) * 1_000)
         return frozenset(tags)
 
-    def _answered(self, answers: list[list[Row]], failure: psycopg.Error | None) -> list[list[Row]]:
+    def _checked(self, answers: list[list[Row]], failure: psycopg.Error | None) -> list[list[Row]]:
         if failure is None:
             return answers
         if isinstance(failure, errors.InvalidSqlStatementName):
@@ -272,13 +268,17 @@ class Wire:
 
     def _begin(self, watch: Watch | None) -> None:
         """Before something is sent: what was sent ahead and not read is ended, and its answers are dropped."""
-        if self._sent is not None:
-            sent, self._sent = self._sent, None
-            self.connection.cancel_safe(timeout=5)
-            self._begin_watch(None)
+        if self.ahead is not None:
+            sent, self.ahead = self.ahead, None
+            self._begin_watch(self._cancel)
             self._read_answers(sent, [], None)
             self._pgconn.exit_pipeline_mode()
         self._begin_watch(watch)
+
+    def _cancel(self, elapsed: float) -> tuple[bool, float]:
+        """A watch that cancels again and again: between two statements a session isn't disturbed by it."""
+        self.connection.cancel_safe(timeout=5)
+        return False, _BETWEEN_CANCELS
 
     def _begin_watch(self, watch: Watch | None) -> None:
         now = time.monotonic()
@@ -289,7 +289,7 @@ class Wire:
         self._selector.close()
         self.connection.close()
 
-    def _read_answers(self, sent: _Sent, answers: list[list[Row]], upto: int | None) -> psycopg.Error | None:
+    def _read_answers(self, sent: Sent, answers: list[list[Row]], upto: int | None) -> psycopg.Error | None:
         """Collects answers until there are so many, or up to the end of the pipeline, and keeps what was prepared;
         returns the first failure, after which it reads to the end. A loop of its own, as there are a few dozen answers
         for each file, most without rows."""

@@ -171,7 +171,7 @@ class Session:
     @property
     def begun(self) -> bool:
         """Whether the next file's beginning was sent with our last commit."""
-        return self.wire.has_ahead
+        return self.wire.ahead is not None
 
     @property
     def in_transaction(self) -> bool:

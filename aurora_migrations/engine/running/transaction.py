@@ -1,8 +1,9 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
-Most files are one unit and take two round trips: the text as written; the record and COMMIT, with the attempt's row and
-BEGIN of the next file. The first file takes one more. Of a replayed file the server asserts in the second one, before
-COMMIT, that its effects are those of its replay; where they aren't to the letter, they are read and judged before
+Most files are one unit and take one round trip: the record and COMMIT, with the attempt's row, BEGIN and the statements
+of the next file. Where those must go as one message, or under limits of their own, they are sent when the next file has
+begun, which takes one more; so does the first file. Of a replayed file the server asserts before COMMIT, in the same
+round trip, that its effects are those of its replay; where they aren't to the letter, they are read and judged before
 COMMIT is sent, which takes two more. Expectations take more, before COMMIT, and so does each statement that needs a
 lock that blocks the application: its lock_timeout is set before it, and a second session reads who holds the lock.
 Whatever fails before COMMIT is sent is rolled back; where the connection is lost after that, the history shows what
@@ -61,8 +62,6 @@ _SET_LIMITS = (
 )
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
-
-
 _MOST_AHEAD = 20  # statements; more of them take longer one by one than a round trip does
 _ONLY_IN_ONE_MESSAGE = frozenset({"CopyStmt", "VariableSetStmt"})
 
@@ -294,7 +293,8 @@ class RunningAttempt(Attempt):
         asserting: Sequence[Command] = (),
     ) -> list[list[Row]]:
         """Sends COMMIT after these commands and assertions, and in the same round trip begins what comes next: the next
-        unit, or file. Returns the answers; raises BatchError if an assertion failed.
+        unit, or file, whose answers are read at its turn. Returns those up to COMMIT; raises BatchError if an assertion
+        failed.
 
         Args:
             of_file: the indexes of the commands whose failure is an error of the file.
