@@ -233,6 +233,7 @@ def test_run_whose_commit_was_lost_goes_on_only_if_what_another_did_meanwhile_le
 @pytest.mark.parametrize("at_commit", [True, False], ids=["at COMMIT", "inside the file"])
 def test_server_gone_for_good_leaves_the_run_in_doubt_only_at_commit(work, server, between, at_commit: bool) -> None:
     steps = work.write(3)
+    work.add("002", "SELECT 1;")  # so that it is sent alone, not with the COMMIT of the one before
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(Proxy(server.port))
         between(stack.close)  # from then on connections are refused
