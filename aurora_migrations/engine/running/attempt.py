@@ -66,14 +66,21 @@ class Attempt:
         """Records the attempt and opens the first transaction. Nothing in that transaction takes a snapshot, so that a
         file may begin with SET TRANSACTION."""
         session, job = self.session, self.job
-        known, session.records = session.records, None
-        answers = self._read_begun() if session.begun else None
+        known, begun, session.records = session.records, session.begun, None
         try:
-            answers = answers or session.wire.execute_pipeline(beginning(session, job, known is not None))
+            if begun:
+                answers = session.wire.read_ahead()
+            else:
+                answers = session.wire.execute_pipeline(beginning(session, job, known is not None))
         except BatchError as error:
             session.roll_back()
+            if begun and not connection_lost(error.error):  # it begins alone then, so that the error is its own
+                session.records = known
+                self.begin()
+                return
             state = partial_state(job, job.done) if job.done else None
             raise runner_error(session, job, error).but(state=state) from error
+        self.is_sent = session.begun
         own = job.action == "rollback"
         ids, *found = answers[2 : 3 + own + (known is None)]
         if not (ids and all(found)):
@@ -82,20 +89,6 @@ class Attempt:
         self.records = Records(*known) if known else _records_in(found[0])
         if own:
             self._sha256 = str(found[-1][0][0])
-
-    def _read_begun(self) -> list[list[Row]] | None:
-        """The answers to the beginning that was sent with the COMMIT before. None if it failed: then the file begins
-        alone, so that the error is its own."""
-        session = self.session
-        try:
-            answers = session.wire.read_ahead()
-        except BatchError as error:
-            session.roll_back()
-            if connection_lost(error.error):
-                raise runner_error(session, self.job, error) from error
-            return None
-        self.is_sent = session.begun
-        return answers
 
     def resume(self) -> None:
         """Repeats the settings that committed units had made in their session, and opens the next transaction."""
