@@ -72,6 +72,8 @@ def parse(text: bytes) -> Sequence[Statement]:
         NotSql: the text isn't PostgreSQL's SQL.
     """
     refuse_too_deep(text)
+    if len(text) < _PLAIN:
+        return _parse_chunk(text, text, 0)
     if len(text) <= WHOLE:
         return with_large_stack(text, lambda: _parse_chunk(text, text, 0))
     return with_large_stack(text, lambda: _parse_large(text))
@@ -305,9 +307,10 @@ _COMMENT_MARKS = re.compile(rb"/\*|\*/")
 
 def too_deep(text: bytes) -> tuple[str, int] | None:
     """Why a text can't be given to the grammar, and the byte from which on that is so; None if it can."""
-    if len(text) < _PLAIN and text.count(b"/*") < _COMMENTS:
+    has_many = len(text) >= 2 * _COMMENTS and text.count(b"/*") >= _COMMENTS
+    if len(text) < _PLAIN and not has_many:
         return None
-    if text.count(b"/*") >= _COMMENTS:
+    if has_many:
         for token, depth in _tokens(text):
             if depth > _COMMENTS:
                 return f"comments are nested more than {_COMMENTS} deep", token.start()

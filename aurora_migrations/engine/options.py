@@ -140,7 +140,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
     options, problems = defaults, []
     header = match[0] if (match := _HEADER.match(text)) else b""
     given: dict[str, int] = {}
-    for number, whole in enumerate(header.decode(errors="replace").split("\n"), 1):
+    for number, whole in enumerate(header.decode(errors="replace").split("\n") if b"--" in header else (), 1):
         line = whole.rstrip(" \t\r")
         try:
             options = _read_line(line, number, options, given)
@@ -150,11 +150,11 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
         reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
         last = max((given[name] for name in ("lock_timeout", "statement_timeout") if name in given), default=1)
         problems.append(Problem(file, reason, last, 1))
+    if text.find(b"--", len(header)) < 0:  # a dump of a million lines has no comment among them
+        return options, sorted(problems, key=lambda problem: problem.line)
     lines = Lines(text)
     reason = "options belong at the top of the file, before its first statement; here it would have no effect"
-    # A dump of a million lines has no comment among them.
-    strays = _STRAY.finditer(text, len(header)) if text.find(b"--", len(header)) >= 0 else ()
-    for stray in strays:
+    for stray in _STRAY.finditer(text, len(header)):
         problems.append(Problem(file, reason, *lines.position(stray.start())))
     return options, sorted(problems, key=lambda problem: problem.line)
 
