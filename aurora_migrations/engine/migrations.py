@@ -56,6 +56,10 @@ class Folder:
             found = self._hashes[name] = self.read_sha256(name)
         return found
 
+    def note_sha256(self, name: str, sha256: str) -> None:
+        """Takes in the hash of a text that was read, so that it needn't be read again."""
+        self._hashes.setdefault(name, sha256)
+
     def read_sha256(self, name: str) -> str:
         """The same of the file as it is now, whatever is known of it. It is read in blocks."""
         digest = hashlib.sha256()
