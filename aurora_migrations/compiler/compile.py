@@ -15,7 +15,7 @@ from aurora_migrations.compiler.foreign_markers import markers, without_restrict
 from aurora_migrations.compiler.hazards import parse_allow
 from aurora_migrations.compiler.locks.changed_tables import changed_relations
 from aurora_migrations.compiler.locks.effects import Effect, file_effects
-from aurora_migrations.compiler.parser import NotSql, Statement, parse, token_spans
+from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
 from aurora_migrations.compiler.plain.rows import AlikeRows
 from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true, session_state
@@ -148,7 +148,7 @@ def compile_text(
         statements = parse(text)
         rows = statements.rows if type(statements) is Statements else ()
         hashed = of_unit = ""
-        if not only_findings:
+        if not only_findings or len(text) > WHOLE:  # reading a large one for its hash may find what the parser hasn't
             hashed, of_unit = tokens.file_and_unit_hash(text, [each for each in rows if isinstance(each, AlikeRows)])
     except NotSql as error:
         found = [*found, _syntax_problem(file, text, error), *problems]
