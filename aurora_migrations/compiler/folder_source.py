@@ -102,6 +102,8 @@ class Compiler:
             work = _compile_apart if len(unknown) >= _MANY or _size(unknown) >= _LARGE else _compile_files
             for (action, migration), known in zip(unknown, work(unknown, self._defaults), strict=True):
                 self._known[action, migration.version] = known
+                if known[0]:
+                    migration.folder.note_sha256(known[0].file, known[0].sha256)
 
 
 def _size(files: _Files) -> int:

@@ -124,7 +124,8 @@ def without_restrict(text: bytes) -> tuple[bytes, int, int]:
     """The text with blanks for pg_dump's `\\restrict KEY` above its first statement and `\\unrestrict KEY` below its
     last, and the bytes between which it has nothing but SQL. The lines forbid psql commands in the dump; here these are
     refused anyway."""
-    lines = [match.span() for match in _RESTRICT.finditer(text)] if b"restrict" in text else []
+    may_have = b"\\" in text and b"restrict" in text  # the first takes no time in a dump of 20 MB, the second 7 ms
+    lines = [match.span() for match in _RESTRICT.finditer(text)] if may_have else []
     begin, end = 0, len(text)
     for start, stop in lines[:1]:
         if _is_empty(text[:start]):

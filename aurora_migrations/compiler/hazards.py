@@ -62,7 +62,7 @@ _MORE_EXACT = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class LintedFile:
     """A file to find hazards in. `text` is as `read_text` returns it; `last_unit` is the byte where the last of several
     units begins; `enum_values` are the bytes of strings that may be values of an enum before they can be used."""

@@ -93,6 +93,12 @@ _ALWAYS = {
     "DropSubscriptionStmt": "DROP SUBSCRIPTION",
 }
 _REINDEX_MANY = (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE)
+_SOMETIMES = frozenset(
+    (
+        *("AlterDatabaseStmt", "AlterSubscriptionStmt", "AlterTableStmt", "ClusterStmt", "CreateSubscriptionStmt"),
+        *("DropStmt", "IndexStmt", "ReindexStmt", "VacuumStmt"),
+    )
+)
 _SET_PUBLICATIONS = (
     pb.ALTER_SUBSCRIPTION_SET_PUBLICATION,
     pb.ALTER_SUBSCRIPTION_ADD_PUBLICATION,
@@ -108,6 +114,8 @@ def _name(statement: Statement) -> str | None:
     """
     node, kind = statement.node, statement.kind
     name = _ALWAYS.get(kind)
+    if kind not in _SOMETIMES:
+        return name
     if kind in ("IndexStmt", "DropStmt") and node.concurrent:
         name = f"{'CREATE' if kind == 'IndexStmt' else 'DROP'} INDEX CONCURRENTLY"
     elif kind == "ReindexStmt" and option_is_on(node.params, "concurrently"):

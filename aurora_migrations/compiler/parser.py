@@ -6,13 +6,11 @@ import json
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
 
 import postgast
-from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from postgast import native
 from postgast import pg_query_pb2 as pb
@@ -72,6 +70,8 @@ def parse(text: bytes) -> Sequence[Statement]:
         NotSql: the text isn't PostgreSQL's SQL.
     """
     refuse_too_deep(text)
+    if len(text) < _PLAIN:
+        return _parse_chunk(text, text, 0)
     if len(text) <= WHOLE:
         return with_large_stack(text, lambda: _parse_chunk(text, text, 0))
     return with_large_stack(text, lambda: _parse_large(text))
@@ -261,6 +261,8 @@ def parse_deep(text: bytes) -> Any:
 
     libpg_query also returns trees as JSON, which has no such limit.
     """
+    from google.protobuf.json_format import ParseDict
+
     result = native.lib.pg_query_parse(text)
     try:
         tree = (result.parse_tree or b"").decode()
@@ -305,9 +307,11 @@ _COMMENT_MARKS = re.compile(rb"/\*|\*/")
 
 def too_deep(text: bytes) -> tuple[str, int] | None:
     """Why a text can't be given to the grammar, and the byte from which on that is so; None if it can."""
-    if len(text) < _PLAIN and text.count(b"/*") < _COMMENTS:
+    # A single byte is counted in a third of the time of two.
+    has_many = len(text) >= 2 * _COMMENTS and text.count(b"*") >= _COMMENTS and text.count(b"/*") >= _COMMENTS
+    if len(text) < _PLAIN and not has_many:
         return None
-    if text.count(b"/*") >= _COMMENTS:
+    if has_many:
         for token, depth in _tokens(text):
             if depth > _COMMENTS:
                 return f"comments are nested more than {_COMMENTS} deep", token.start()
@@ -331,6 +335,8 @@ def with_large_stack(text: bytes, work: Callable[[], _T]) -> _T:
     """Does work on a text with a stack that is large enough for it."""
     if len(text) < _PLAIN:
         return work()
+    from concurrent.futures import ThreadPoolExecutor  # with logging and more
+
     with ThreadPoolExecutor(1) as threads:
         with _lock:
             before = threading.stack_size(_STACK)

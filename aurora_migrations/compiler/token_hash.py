@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.parser import in_chunks, refuse_too_deep, tokens
+from aurora_migrations.compiler.parser import WHOLE, in_chunks, refuse_too_deep, tokens
 from aurora_migrations.compiler.plain import tokens as plain
 from aurora_migrations.compiler.plain.rows import AlikeRows
 from aurora_migrations.compiler.plain.tokens import MEANINGS, SEMICOLON, counted
@@ -44,6 +44,9 @@ def unit_hash(text: bytes) -> str:
 def file_and_unit_hash(text: bytes, rows: Iterable[AlikeRows] = ()) -> tuple[str, str]:
     """The token hash of a text, and its hash as the only unit of a file: that of a large file is the same. `rows` are
     those in it that are alike."""
+
+    if len(text) <= WHOLE:
+        return _hashes([_meanings(text)])
 
     def read() -> Iterator[list[bytes]]:
         at = 0

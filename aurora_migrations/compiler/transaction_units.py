@@ -43,7 +43,7 @@ _BEGIN_WORDS = frozenset({pb.BEGIN_P, pb.START, pb.TRANSACTION, pb.WORK})
 _READ_ONLY_SETTINGS = ("transaction_read_only", "default_transaction_read_only")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Layout:
     """A file's units, without their token hashes, and why they are what they are. `problems` are (statement's number,
     reason)."""
@@ -77,8 +77,8 @@ _CONTROLS = {
 
 def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
     """The units of a file, by its option `transaction`: `on`, `off` or None."""
-    known = [(control_of(statement), read_nontransactional(statement)) for _, statement in distinct(statements)]
-    if transaction != "off" and not any(control or found for control, found in known):
+    single = all(not control_of(each) and not read_nontransactional(each) for _, each in distinct(statements))
+    if transaction != "off" and single:
         whole = Unit(0, len(text), (0, len(statements)), "", None, "")
         reason = "one transaction"
         return Layout((whole,), reason, only_validates=_only_validates(statements))
@@ -226,7 +226,10 @@ def session_state(statement: Statement) -> str | None:
         return _temporary_table(node.view if kind == "ViewStmt" else node.sequence)
     if kind == "DeclareCursorStmt":
         return "a cursor" if node.options & _WITH_HOLD else None
-    return {"PrepareStmt": "a prepared statement", "ListenStmt": "a LISTEN", "LoadStmt": "a loaded library"}.get(kind)
+    return _KEEPING.get(kind)
+
+
+_KEEPING = {"PrepareStmt": "a prepared statement", "ListenStmt": "a LISTEN", "LoadStmt": "a loaded library"}
 
 
 def _temporary_table(relation: Any, on_commit: int = pb.ONCOMMIT_NOOP) -> str | None:

@@ -42,7 +42,7 @@ def _enum_values(statements: Sequence[Statement], units: Sequence[Unit]) -> Iter
     """Uses of enum values in the transaction that adds them, and whether PostgreSQL surely refuses each. It doesn't
     where the value was there before (IF NOT EXISTS), where the string is of another type, and, from version 17 on,
     where the same transaction has created the type."""
-    adding = any(each.kind == "AlterEnumStmt" for _, each in distinct(statements))
+    adding = "AlterEnumStmt" in [each.kind for _, each in distinct(statements)]
     for unit in units if adding else ():
         created, added = set[Name | None](), dict[str, tuple[Name | None, bool]]()
         for statement in statements[slice(*unit.statements)]:

@@ -16,6 +16,7 @@ from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.compiler.locks.match import RELATIONS
 from aurora_migrations.compiler.locks.syntax_tree import Name, of_text, quoted
 from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.rows import distinct
 from aurora_migrations.engine.script import Hazard
 
@@ -59,7 +60,7 @@ _HELP = "Correct the name, or allow it if something else creates the table."
 _SYSTEM = ("pg_", "information_schema.")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Names:
     """What a file says about tables, as far as `unknown_tables` needs it."""
 
@@ -158,8 +159,8 @@ def _used(file: Compiled) -> Iterator[Used]:
     """The tables that existed before the file, as its statements name them, each once."""
     seen: set[str] = set()
     before: Sequence[Effect] | None = None
-    places = distinct(file.script.statements)
-    for (number, place), (_, statement) in zip(places, distinct(file.statements), strict=False):
+    lines = Lines(file.text)
+    for number, statement in distinct(file.statements):
         effects = file.effects[number]
         if effects is before:  # in a dump it is the same for every row
             continue
@@ -171,7 +172,7 @@ def _used(file: Compiled) -> Iterator[Used]:
             name = of_text(effect.table) or Name("", effect.table)
             if name.name.endswith("_seq"):  # of a serial or identity column
                 continue
-            line, column = _place(statement, name.name, place.line, place.column)
+            line, column = _place(statement, name.name, *lines.position(statement.start))
             yield Used(*name, effect.table, line, column, getattr(statement.node, "missing_ok", False))
 
 

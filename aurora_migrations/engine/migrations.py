@@ -56,6 +56,10 @@ class Folder:
             found = self._hashes[name] = self.read_sha256(name)
         return found
 
+    def note_sha256(self, name: str, sha256: str) -> None:
+        """Takes in the hash of a text that was read, so that it needn't be read again."""
+        self._hashes.setdefault(name, sha256)
+
     def read_sha256(self, name: str) -> str:
         """The same of the file as it is now, whatever is known of it. It is read in blocks."""
         digest = hashlib.sha256()
@@ -65,6 +69,10 @@ class Folder:
         except OSError as error:
             raise _unreadable(name, error) from error
         return digest.hexdigest()
+
+    def read_text(self, name: str) -> bytes:
+        """A file's text; see the function of this name."""
+        return read_text(self._begin + name)
 
 
 class Migration(NamedTuple):
@@ -186,13 +194,13 @@ def discover(folder: Path, known: Mapping[str, str] | None = None) -> Package:
     return Package(folder, tuple(migrations))
 
 
-def read_text(path: Path) -> bytes:
+def read_text(path: Path | str) -> bytes:
     """A file's text as it goes to the server: UTF-8 without byte order mark or NUL byte, line ends LF."""
     try:
         text = b"".join(_blocks(path))
     except OSError as error:
-        raise _unreadable(path.name, error) from error
-    if problem := _encoding_problem(path.name, text):
+        raise _unreadable(Path(path).name, error) from error
+    if problem := _encoding_problem(path, text):
         raise invalid_files([problem])
     return text
 
@@ -271,14 +279,15 @@ def _blocks(path: str | Path) -> Iterator[bytes]:
         os.close(file)
 
 
-def _encoding_problem(name: str, text: bytes) -> Problem | None:
+def _encoding_problem(path: Path | str, text: bytes) -> Problem | None:
     nul = text.find(b"\0")
+    if nul < 0 and text.isascii():
+        return None
+    name = Path(path).name
     if nul >= 0:
         return Problem(
             name, "contains a NUL byte, which PostgreSQL refuses (is it UTF-16? save it as UTF-8)", *position(text, nul)
         )
-    if text.isascii():
-        return None
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(text), _CHUNK):
         final = start + _CHUNK >= len(text)

@@ -385,6 +385,27 @@ def test_large_folder_is_checked_in_several_processes_with_the_same_result(tmp_p
     assert sum(each.rule == "unknown-table" for file in shared for each in file.hazards) > 10
 
 
+@pytest.mark.parametrize("large", [2, 1000], ids=["shared", "at once"])
+def test_findings_are_the_same_where_nothing_else_is_wanted(tmp_path, monkeypatch, large: int) -> None:
+    texts = [
+        "CREATE TABLE thing ();\nCREATE TEMP TABLE made ();\nCREATE INDEX CONCURRENTLY thing_a ON thing (a);",
+        f"-- migration: allow = {CHANGING} {REASON}\nSELECT 1;\n\n{WIDE}",
+        "-- migration: allow = ban-drop-column because it is unused\nSELECT 'é'; UPDATE thinh SET b = 1;",
+        "CREATE ROLE a PASSWORD 'b'; BEGIN; VACUUM; COMMIT;",
+        "ALTER TYPE mood ADD VALUE 'calm'; INSERT INTO thing VALUES ('calm');",
+        "SELEC 1;",
+    ]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number:03}_x.sql").write_text(text, "utf-8")
+    monkeypatch.setattr("aurora_migrations.compiler.check._LARGE", large)
+    whole, found = check(discover(tmp_path)), check(discover(tmp_path), only_findings=True)
+    for attribute in ("file", "action", "problems", "warnings", "hazards", "open_hazards", "accepted"):
+        assert [getattr(file, attribute) for file in found] == [getattr(file, attribute) for file in whole]
+    assert list(findings.find(found, "warning")) == list(findings.find(whole, "warning"))
+    rules = {each.rule for each in findings.find(found, "warning")}
+    assert rules >= {"", PASSWORD, "session-state-between-parts", "enum-value-in-its-transaction", "unknown-table"}
+
+
 def test_error_of_a_share_is_raised_as_if_there_were_one_process(tmp_path, monkeypatch) -> None:
     for number in range(4):
         (tmp_path / f"{number:03}_x.sql").write_text("ALTER TABLE a DROP COLUMN b;")

@@ -24,9 +24,9 @@ from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.compiler.parser import WHOLE
 from aurora_migrations.compiler.token_hash import token_hash, unit_hash
 from aurora_migrations.engine.errors import InvalidFile
-from aurora_migrations.engine.migrations import discover, position, read_text
+from aurora_migrations.engine.migrations import Package, discover, position, read_text
 from aurora_migrations.engine.options import Options
-from aurora_migrations.engine.script import Outline
+from aurora_migrations.engine.script import Action, Outline
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -377,6 +377,19 @@ def test_large_file_is_compiled_by_a_process_of_its_own(migrations, monkeypatch)
     assert len(script.statements) == 70_001
     assert (script.statements[-1].line, script.statements[-1].kind) == (70_001, "InsertStmt")
     assert script == compile_migration("apply", only, Options()).script
+
+
+@pytest.mark.parametrize("action", ["apply", "rollback"])
+def test_text_that_was_compiled_is_not_read_again_for_its_hash(migrations: Migrations, action: Action):
+    texts = {"1_a.sql": "\ufeffSELECT 1;\r\nSELECT 'é';\r\n", "1_a.down.sql": "SELECT 2;\n"}
+    for name, text in texts.items():
+        migrations.write(name, text)
+    (fresh,), (only,) = (discover(migrations.dir).migrations for _ in range(2))
+    compiler, hashes = Compiler(Package(migrations.dir, (only,))), fresh.hashes
+    compiler.script(action, only)
+    name = only.name if action == "apply" else "1_a.down.sql"
+    migrations.write(name, "SELECT 3;")
+    assert only.hashes == hashes
 
 
 def test_each_file_is_understood_once(migrations: Migrations, monkeypatch: pytest.MonkeyPatch):

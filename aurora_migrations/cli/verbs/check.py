@@ -41,9 +41,11 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     replay, stale = None, None
     try:
-        files = check(discover(arguments.migrations))
+        replays = is_wanted(arguments)
+        needs_scripts = replays or arguments.write_manifest or arguments.locks or arguments.output == "json"
+        files = check(discover(arguments.migrations), only_findings=not needs_scripts)
         refuse = arguments.hazards == "refuse"
-        if is_wanted(arguments) and not any(file.problems for file in files):
+        if replays and not any(file.problems for file in files):
             from aurora_migrations.replay import schema_file
             from aurora_migrations.replay.findings import with_replay
 

@@ -36,20 +36,21 @@ class ChangedRelations:
         self._found: dict[Name, int] = {}
         self._places = itertools.count()
 
-    def see(self, node: Any, touched: Iterable[Touch]) -> None:
-        """Takes in a statement and the relations that it touches, before `created` follows it."""
+    def see(self, node: Any, touched: Iterable[tuple[Touch, Name]]) -> None:
+        """Takes in a statement and the relations that it touches, each with its name as `created` resolves it, before
+        `created` follows the statement."""
         created, found = self._created, self._found
-        for touch in touched:
+        for touch, resolved in touched:
             if touch.runs and (touch.rule is None or touch.rule.lock not in _READS):
-                found.setdefault(_qualified(created, touch.name), next(self._places))
+                found.setdefault(_qualified(touch.name, resolved), next(self._places))
         if node.DESCRIPTOR.name not in _TAKING_NAMES:
             return
         for name in _renamed(node):
-            old = _qualified(created, name)
+            old = _qualified(name, created.resolve(name))
             if old in found:
                 found[new_name(node, old)] = found.pop(old)
         for name in _dropped_relations(node):
-            found.pop(_qualified(created, name), None)
+            found.pop(_qualified(name, created.resolve(name)), None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
     created = CreatedObjects()
     changed = ChangedRelations(created)
     for node in _nodes(statements, created):
-        changed.see(node, touches(node, created.types))
+        changed.see(node, ((touch, created.resolve(touch.name)) for touch in touches(node, created.types)))
         created.follow(node)
     return changed.names
 
@@ -75,9 +76,8 @@ def _nodes(statements: Sequence[Statement], created: CreatedObjects) -> Iterator
         before = statement.node
 
 
-def _qualified(created: CreatedObjects, name: Name) -> Name:
+def _qualified(name: Name, resolved: Name) -> Name:
     """The name with the schema of the file's own `SET search_path`; without one it is left to the session's."""
-    resolved = created.resolve(name)
     return name if resolved.schema == "public" else resolved
 
 

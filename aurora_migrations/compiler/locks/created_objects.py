@@ -52,11 +52,12 @@ class CreatedObjects:
         if name.schema:
             return name
         temporary = TEMPORARY, name.name
-        is_temporary = temporary in self._created and self._exists(temporary)  # in most files there is none
+        is_temporary = temporary in self._created and self.has(temporary)  # in most files there is none
         return Name(TEMPORARY if is_temporary else self._schema, name.name)
 
-    def is_new(self, name: Name) -> bool:
-        return self._exists(self.resolve(name))
+    def has(self, resolved: tuple[str, str]) -> bool:
+        """Whether it is among them, by its resolved name."""
+        return self._created.get(resolved, 0) > self._dropped_schemas.get(resolved[0], 0)
 
     def table_of(self, index: Name) -> Name | None:
         return self._indexes.get(self.resolve(index), [None])[0]
@@ -64,8 +65,10 @@ class CreatedObjects:
     def flatten(self, node: Any) -> Iterator[Any]:
         """The statement itself, or those inside a CREATE SCHEMA, read as PostgreSQL does: within that schema."""
         if node.DESCRIPTOR.name != "CreateSchemaStmt":
-            yield node
-            return
+            return iter((node,))
+        return self._flatten_schema(node)
+
+    def _flatten_schema(self, node: Any) -> Iterator[Any]:
         before, self._schema = self._schema, node.schemaname or self._schema
         for element in node.schema_elts:
             yield syntax_tree.inner(element)
@@ -76,7 +79,7 @@ class CreatedObjects:
         if node.DESCRIPTOR.name not in _CHANGING:
             return False
         changed = list(_changed(node))
-        return bool(changed) and all(map(self.is_new, changed))
+        return bool(changed) and all(self.has(self.resolve(name)) for name in changed)
 
     def follow(self, node: Any) -> None:
         """Takes in what a statement has done."""
@@ -104,12 +107,9 @@ class CreatedObjects:
             self._indexes[index] = self._indexed.setdefault(self.resolve(table), [table])
         elif kind in _CREATING:
             for name in _created(node):
-                self._add(Name(name.schema or self._schema, name.name))
+                self._add(name if name.schema else Name(self._schema, name.name))
             if kind in _CREATING_TYPES:
                 self._add_type(node)
-
-    def _exists(self, key: tuple[str, str]) -> bool:
-        return self._created.get(key, 0) > self._dropped_schemas.get(key[0], 0)
 
     def _add(self, key: Name) -> None:
         self._count += 1
@@ -140,7 +140,7 @@ class CreatedObjects:
             self._indexed[new] = self._indexed.pop(old)
             self._indexed[new][0] = new
         self._created.pop(new, None)
-        if self._exists(old):
+        if self.has(old):
             del self._created[old]
             self._add(new)
 
@@ -246,7 +246,7 @@ def _created(node: Any) -> Iterator[Name]:
         node, kind = node.base_stmt, "CreateStmt"
     if kind == "CreateStmt" and _is_certain(node, node.relation):
         yield syntax_tree.of_range(node.relation)
-        definitions = (element.column_def for element in node.table_elts if element.HasField("column_def"))
+        definitions = [element.column_def for element in node.table_elts if element.HasField("column_def")]
         yield from _sequences(node.relation, definitions)
     elif kind == "AlterTableStmt":
         commands = (each.alter_table_cmd for each in node.cmds if not each.alter_table_cmd.missing_ok)
@@ -277,9 +277,9 @@ def _is_certain(node: Any, relation: Any) -> bool:
 
 def _sequences(table: Any, definitions: Iterable[Any]) -> Iterator[Name]:
     """The sequences of serial and identity columns, by the names that PostgreSQL gives them."""
-    name = syntax_tree.of_range(table)
     for column in definitions:
         if is_serial(column) or _IDENTITY in [each.constraint.contype for each in column.constraints]:
+            name = syntax_tree.of_range(table)
             yield Name(name.schema, f"{name.name}_{column.colname}_seq"[:_NAME_LENGTH])
 
 

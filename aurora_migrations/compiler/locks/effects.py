@@ -43,13 +43,13 @@ class Effect:
         return asdict(self) | {"rewrites": str(self.rewrites), "scans": str(self.scans)}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class FileEffects:
     """What a file does to relations, found in one pass over its statements."""
 
     effects: tuple[tuple[Effect, ...], ...]  # of each statement; each relation once, with the strongest lock
     on_new: frozenset[int]  # the numbers of statements that change only what earlier ones have created
-    tables: tuple[str, ...]  # those that it changes: see `ChangedRelations`
+    changed: ChangedRelations  # those that it changes
 
 
 def file_effects(statements: Sequence[Statement]) -> FileEffects:
@@ -68,19 +68,19 @@ def file_effects(statements: Sequence[Statement]) -> FileEffects:
         rules: dict[Name, list[tuple[Rule, bool]]] = {}  # of each relation, and whether what it is about runs
         names: dict[Name, Name] = {}  # as first written
         for node in created.flatten(before):
-            touched = list(touches(node, created.types))
-            for touch in touched:
-                table = created.table_of(touch.name) if touch.on_table else None
-                name, rule = (table, touch.on_table) if table else (touch.name, touch.rule)
-                if rule and not created.is_new(name):
-                    resolved = created.resolve(name)
+            touched = [(touch, created.resolve(touch.name)) for touch in touches(node, created.types)]
+            for touch, resolved in touched:
+                name, rule = touch.name, touch.rule
+                if touch.on_table and (table := created.table_of(name)):
+                    name, rule, resolved = table, touch.on_table, created.resolve(table)
+                if rule and not created.has(resolved):
                     names.setdefault(resolved, name)
                     rules.setdefault(resolved, []).append((rule, touch.runs))
             changed.see(node, touched)
             created.follow(node)
-        found.append(tuple(_merged(names[resolved], each) for resolved, each in rules.items()))
+        found.append(tuple(_merged(names[resolved], each) for resolved, each in rules.items()) if rules else ())
     found += found[-1:] * (len(statements) - len(found))
-    return FileEffects(tuple(found), frozenset(on_new), changed.names)
+    return FileEffects(tuple(found), frozenset(on_new), changed)
 
 
 def _merged(table: Name, found: Sequence[tuple[Rule, bool]]) -> Effect:

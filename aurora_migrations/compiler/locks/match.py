@@ -35,11 +35,13 @@ class Touch(NamedTuple):
 def touches(node: Any, types: Types) -> Iterator[Touch]:
     """The relations that a statement names, each with the rule that applies."""
     kind = node.DESCRIPTOR.name
+    if matcher := _MATCHERS.get(kind):
+        return matcher(node)
     if kind == "AlterTableStmt":
         return _alter_table(node, types)
     if kind in ("DeclareCursorStmt", "ExplainStmt", "PrepareStmt"):
         return _analysed(node, types)
-    return _MATCHERS[kind](node) if kind in _MATCHERS else iter(())
+    return iter(())
 
 
 # ---- ALTER TABLE and its kind ---------------------------------------------------------------------------------------
@@ -197,12 +199,15 @@ def _create_table(node: Any) -> Iterator[Touch]:
     if node.DESCRIPTOR.name == "CreateForeignTableStmt":
         node = node.base_stmt
     yield Touch(syntax_tree.of_range(node.relation), None)
-    when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
-    yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
+    if node.inh_relations:
+        when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
+        yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
     foreign = list[Any]()
     for element in node.table_elts:  # HasField takes a fifth of the time of asking which field there is
         if element.HasField("column_def"):
-            foreign += _foreign_keys(element.column_def)
+            for each in element.column_def.constraints:
+                if (constraint := each.constraint).contype == _FOREIGN:
+                    foreign.append(constraint)
         elif element.HasField("table_like_clause"):
             like = element.table_like_clause.relation
             yield Touch(syntax_tree.of_range(like), find_rule("CreateStmt", "", "LIKE"))
@@ -313,7 +318,7 @@ def _on_relations(node: Any) -> Iterator[Touch]:
         when = "CONCURRENTLY"
     elif kind == "IndexStmt" and not node.relation.inh:
         when = "ONLY"
-    yield from _ranges((each for each in listed if each.ListFields()), find_rule(kind, "", when))
+    return _ranges([each for each in listed if each.ByteSize()], find_rule(kind, "", when))
 
 
 def _reindex(node: Any) -> Iterator[Touch]:

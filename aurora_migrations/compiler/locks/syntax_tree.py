@@ -108,8 +108,6 @@ class Use(NamedTuple):
 
 
 _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-_PLAIN_INSERT = frozenset({"relation", "cols", "select_stmt", "override"})
-_PLAIN_VALUES = frozenset({"values_lists", "limit_option", "op"})
 _SEQUENCE_FUNCTIONS = ("nextval", "setval")
 
 
@@ -145,15 +143,22 @@ def _collect(message: Any, hidden: frozenset[str], found: list[Use]) -> None:
 
 def _is_of_constants(insert: Any) -> bool:
     """Whether an INSERT certainly names nothing but its table and constants. Most do, so that it's worth a look."""
-    names = {field.name for field, _ in insert.ListFields()}
-    if not names <= _PLAIN_INSERT or any(column.res_target.indirection for column in insert.cols):
-        return False
-    query = insert.select_stmt.select_stmt
+    columns, query = insert.cols, insert.select_stmt.select_stmt
     rows = query.values_lists
-    if not rows or any(field.name not in _PLAIN_VALUES for field, _ in query.ListFields()):
+    # To count the fields takes a third of the time of asking for their names. A number or an enum is one if it isn't 0.
+    plain = (insert.HasField("relation"), bool(columns), insert.HasField("select_stmt"), insert.override != 0)
+    if not rows or len(insert.ListFields()) > sum(plain):
         return False
-    items = (item for row in rows for item in row.list.items)
-    return all(item.HasField("a_const") or item.WhichOneof("node") in _LEAVES for item in items)
+    if len(query.ListFields()) > 1 + (query.limit_option != 0) + (query.op != 0):
+        return False
+    for column in columns:
+        if column.res_target.indirection:
+            return False
+    for row in rows:
+        for item in row.list.items:
+            if not (item.HasField("a_const") or item.WhichOneof("node") in _LEAVES):
+                return False
+    return True
 
 
 def _with(statement: Any, hidden: frozenset[str], found: list[Use]) -> frozenset[str]:

@@ -65,7 +65,8 @@ class AlikeRows(Rows):
                 continue
             groups = self.shape.row.groups  # findall() returns tuples only of several
             values = list(chain.from_iterable(found)) if groups > 1 else found if groups else []
-            values = list(map(_WORDS.get, values, values))
+            if not _WORDS.keys().isdisjoint(values):
+                values = list(map(_WORDS.get, values, values))
             filled = chain.from_iterable(zip(map(len, values), values, strict=True))
             whole = self.shape.template * len(found) % tuple(filled)
             yield [whole.removesuffix(plain.SEMICOLON), plain.SEMICOLON]

@@ -10,7 +10,6 @@ place where an error comes from limits what may be a value (`Origin`), and a nam
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Container
 from enum import Enum
 from functools import cached_property
@@ -38,31 +37,31 @@ _KEY_PASSWORD = re.compile(
 
 
 class Lines:
-    """The lines of a text. Looking up a position takes the same time anywhere in a long text."""
+    """The lines of a text. Looking up positions in their order takes one pass over a long text, however many they are;
+    one that is before the last one begins anew."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
-        self._near = (0, 0, 0)  # a line's beginning, an offset on it, the characters between
+        self._near = (0, 1, 0, 0)  # the last offset, its line, where that begins, the characters between
 
     @cached_property
     def _is_ascii(self) -> bool:
         return self._text.isascii()
 
-    @cached_property
-    def _starts(self) -> list[int]:
-        return [0, *(match.end() for match in re.finditer(b"\n", self._text))]
-
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column, both from 1, of a byte offset; columns count characters."""
-        line = bisect_right(self._starts, offset)
-        start = self._starts[line - 1]
+        upto, line, start, characters = self._near
+        if offset < upto:
+            upto, line, start, characters = 0, 1, 0, 0
+        if further := self._text.count(b"\n", upto, offset):
+            line += further
+            upto = start = self._text.rindex(b"\n", upto, offset) + 1
+            characters = 0
         if self._is_ascii:
-            return line, offset - start + 1
-        known, upto, characters = self._near
-        if known != start or offset < upto:
-            upto, characters = start, 0
-        characters += len(self._text[upto:offset].decode(errors="replace"))
-        self._near = (start, offset, characters)
+            characters = offset - start
+        else:
+            characters += len(self._text[upto:offset].decode(errors="replace"))
+        self._near = (offset, line, start, characters)
         return line, characters + 1
 
 
