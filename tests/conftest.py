@@ -45,6 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of those that measure time, only their own files are read: to read all takes as long as half of these tests."""
+    if config.option.markexpr != "alone" or not collection_path.match("test_*.py"):
+        return None
+    return "pytest.mark.alone" not in collection_path.read_text("utf-8") or None
+
+
 TOGETHER = ("tests/workflow", "tests/cdk", "tests/wheel")  # folders whose files share what takes long to make
 CLOUDS_OF_THEIR_OWN = ("test_terminal.py", "test_pages.py")  # of tests/workflow: they type commands
 
@@ -93,21 +100,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("programs", chosen, indirect=True, ids=ids, scope="session")
 
 
-# What of the engine looks the same to every server: what a folder and a history make of each other, and how a server
-# of one's own, many runners and others' locks are dealt with. TEST_POSTGRES=15 has them all run on that one.
+# What of the engine looks the same to every server: what a folder and a history make of each other; how a server of
+# one's own, many runners and others' locks are dealt with; and what a client does that is killed or loses its
+# connection, of which every server since 14 learns in the same way. TEST_POSTGRES=15 has them all run on that one.
 _ALIKE_ON_ALL = (
     "test_bad_input",
     "test_concurrency",
+    "test_connection_lost",
     "test_deferred",
     "test_drift",
     "test_coming_from",
     "test_foreign_histories",
+    "test_killed",
     "test_local_postgres",
     "test_manifest_runs",
     "test_retry",
     "test_resume",
+    "test_rollback",
     "test_tampering",
     "test_templates",
+    "test_unit_faults",
     "test_vanished",
     "test_waiting",
 )
