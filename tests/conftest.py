@@ -5,6 +5,7 @@ import functools
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,11 @@ from tests import servers
 from tests.servers import Database, Migrations, Roles
 
 StartServer = Callable[..., Server]
+
+# Where PYTHONDONTWRITEBYTECODE is set, each process would compile each module anew: those that run the tests all of
+# these, which takes as long as to collect them once more, and the hundreds that tests start the product.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Most tests' files need tables that nobody has made, or fail on purpose: those of the replay switch it on.
 os.environ.setdefault(project.REPLAY_VARIABLE, "off")
