@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import gc
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -20,6 +22,11 @@ from tests import servers
 from tests.servers import Database, Migrations, Roles
 
 StartServer = Callable[..., Server]
+
+# Where PYTHONDONTWRITEBYTECODE is set, each process would compile each module anew: those that run the tests all of
+# these, which takes as long as to collect them once more, and the hundreds that tests start the product.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Most tests' files need tables that nobody has made, or fail on purpose: those of the replay switch it on.
 os.environ.setdefault(project.REPLAY_VARIABLE, "off")
@@ -43,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of those that measure time, only their own files are read: to read all takes as long as half of these tests."""
+    if config.option.markexpr != "alone" or not collection_path.match("test_*.py"):
+        return None
+    return "pytest.mark.alone" not in collection_path.read_text("utf-8") or None
 
 
 TOGETHER = ("tests/workflow", "tests/cdk", "tests/wheel")  # folders whose files share what takes long to make
@@ -72,6 +86,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(TOGETHER))
 
 
+def pytest_collection_finish() -> None:
+    """Thousands of tests with all that they import stay to the end: no search for garbage needs to read them."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return servers.header(_chosen(config))
 
@@ -93,21 +113,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("programs", chosen, indirect=True, ids=ids, scope="session")
 
 
-# What of the engine looks the same to every server: what a folder and a history make of each other, and how a server
-# of one's own, many runners and others' locks are dealt with. TEST_POSTGRES=15 has them all run on that one.
+# What of the engine looks the same to every server: what a folder and a history make of each other; how a server of
+# one's own, many runners and others' locks are dealt with; and what a client does that is killed or loses its
+# connection, of which every server since 14 learns in the same way. TEST_POSTGRES=15 has them all run on that one.
 _ALIKE_ON_ALL = (
     "test_bad_input",
     "test_concurrency",
+    "test_connection_lost",
     "test_deferred",
     "test_drift",
     "test_coming_from",
     "test_foreign_histories",
+    "test_killed",
     "test_local_postgres",
     "test_manifest_runs",
     "test_retry",
     "test_resume",
+    "test_rollback",
     "test_tampering",
     "test_templates",
+    "test_unit_faults",
     "test_vanished",
     "test_waiting",
 )

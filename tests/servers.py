@@ -21,11 +21,13 @@ from aurora_migrations.embedded.binaries import Installation
 from aurora_migrations.embedded.data_directory import Folder, place_for
 from aurora_migrations.embedded.server import Server, ServerError
 
-SETTINGS = {"max_connections": "200"}
+# To compile the catalogue's queries takes a server with LLVM seconds.
+SETTINGS = {"jit": "off", "max_connections": "200"}
 ROOM = 4 * 1024**3  # bytes; a server takes 40 MB, its WAL and the tests' tables the rest
 NEEDED = ("initdb", "pg_ctl", "postgres", "pg_basebackup")
 
 _numbers = count(1)
+_administrators: dict[str, psycopg.Connection[Any]] = {}  # by the URL of their server
 
 
 # Which servers there are
@@ -122,6 +124,8 @@ def _removed_at_the_end(server: Server) -> Iterator[None]:
     try:
         yield
     finally:
+        if connection := _administrators.pop(server.url(), None):
+            connection.close()
         try:
             server.stop("immediate")
         finally:
@@ -170,8 +174,7 @@ class Roles:
         self.made.clear()
 
     def _execute(self, statement: sql.Composed) -> None:
-        with psycopg.connect(self.server.url(), autocommit=True) as connection:
-            connection.execute(statement)
+        on_the_server(self.server, statement)
 
 
 @dataclass
@@ -215,8 +218,21 @@ class Database:
         self._on_the_server("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 
     def _on_the_server(self, statement: LiteralString) -> None:
-        with psycopg.connect(self.server.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(sql.Identifier(self.name)))
+        on_the_server(self.server, sql.SQL(statement).format(sql.Identifier(self.name)))
+
+
+def on_the_server(server: Server, statement: sql.Composed) -> None:
+    """Runs a statement as the superuser, on a connection kept for the server: to open one takes longer."""
+    url = server.url()
+    connection = _administrators.get(url)
+    if connection is None or connection.closed:
+        connection = _administrators[url] = psycopg.connect(url, autocommit=True)
+    try:
+        connection.execute(statement)
+    except psycopg.OperationalError:  # the server was restarted, or a test has ended all sessions
+        if not connection.closed:
+            raise
+        on_the_server(server, statement)
 
 
 @dataclass(frozen=True)

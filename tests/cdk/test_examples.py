@@ -15,21 +15,12 @@ from cfnlint.api import lint_file
 from cfnlint.config import ManualArgs
 
 from tests.cdk.cloud import Template
+from tests.cli.conftest import calling
 from tests.cli.test_schemas import fits
 from tests.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
 STACK = "AuroraMigrationsRunnerStack-shop-prod"
-
-
-def ran(folder: Path, *words: str, **variables: str) -> str:
-    """Runs Python in an example; nothing is left there."""
-    command = [sys.executable, *words]
-    finished = subprocess.run(
-        command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
 
 
 def test_every_folder_is_in_the_table() -> None:
@@ -41,7 +32,9 @@ def test_every_folder_is_in_the_table() -> None:
 def existing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the existing app writes."""
     out = tmp_path_factory.mktemp("existing")
-    ran(EXAMPLES / "existing-cdk-app", "app.py", CDK_OUTDIR=str(out))
+    command, variables = [sys.executable, "app.py"], {**os.environ, "CDK_OUTDIR": str(out)}
+    ran = subprocess.run(command, cwd=EXAMPLES / "existing-cdk-app", env=variables, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
     return out
 
 
@@ -61,9 +54,12 @@ def test_existing_app_waits_for_a_cluster_that_scales_to_zero_and_needs_no_nat(e
 
 
 @pytest.mark.parametrize("name", ["plain", "terraform"])
-def test_template_and_zip_need_one_bucket_and_nothing_of_the_cdk(name: str, tmp_path: Path) -> None:
-    told = ran(EXAMPLES / name, "-m", "aurora_migrations", "synth", "--out", str(tmp_path), "--output", "json")
-    data = json.loads(told)
+def test_template_and_zip_need_one_bucket_and_nothing_of_the_cdk(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, where the CDK is loaded already."""
+    monkeypatch.chdir(EXAMPLES / name)
+    data = calling(capsys)("synth", "--out", str(tmp_path), "--output", "json").json
     fits("synth", data)
     (path,) = data["templates"]
     assert Path(path) == tmp_path / f"{STACK}.template.json"

@@ -14,8 +14,8 @@ from aurora_migrations.cdk.config import MOST_DATABASES, OneOfSeveral, SettingsE
 from tests.cdk.cloud import Template, some
 from tests.cdk.conftest import context, synthesised
 from tests.cdk.test_config import DEV
-from tests.cdk.test_examples import ran
 from tests.cdk.test_side_by_side import named
+from tests.cli.conftest import calling
 from tests.cli.test_schemas import fits
 from tests.paths import ROOT
 
@@ -283,14 +283,17 @@ def test_folder_that_is_not_there_is_told_before_anything_is_built(tmp_path: Pat
 # ---- `synth`, with a package of each folder --------------------------------------------------------------------------
 
 
-def test_each_folder_is_a_package_and_functions_have_their_own(tmp_path: Path) -> None:
+def test_each_folder_is_a_package_and_functions_have_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Three databases, of which two have one folder."""
     for name in ("shop", "billing"):
         (tmp_path / "db" / name).mkdir(parents=True)
         (tmp_path / "db" / name / f"001_{name}.sql").write_text(f"CREATE TABLE {name} (id int PRIMARY KEY);\n")
     data = several({"shop": SHOP, "outlet": {**SHOP, "name": "outlet"}, "billing": BILLING})
     (tmp_path / "cdk.json").write_text(json.dumps({"context": {"environments": {"prod": data}}}))
-    told = json.loads(ran(tmp_path, "-m", "aurora_migrations", "synth", "--output", "json"))
+    monkeypatch.chdir(tmp_path)
+    told = calling(capsys)("synth", "--out", str(tmp_path / "out"), "--output", "json").json
     fits("synth", told)
     assert len(told["packages"]) == 2
     files = {}

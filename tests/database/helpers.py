@@ -329,12 +329,15 @@ def holding(url: str, statement: str) -> Iterator[psycopg.Connection[Any]]:
 
 @contextlib.contextmanager
 def released_after(database: Database, statement: str, seconds: float) -> Iterator[psycopg.Connection[object]]:
-    """Somebody else's transaction with a lock, which ends by itself after a while."""
+    """Somebody else's transaction with a lock, which ends by itself after a while; at the end at the latest."""
     with holding(database.url, statement) as connection:
         timer = threading.Timer(seconds, lambda: connection.execute("ROLLBACK"))
         timer.start()
-        yield connection
-        timer.join()
+        try:
+            yield connection
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 @contextlib.contextmanager

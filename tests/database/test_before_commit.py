@@ -13,10 +13,22 @@ from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.catalog.change import difference
 from aurora_migrations.engine.catalog.effects import REPORT, ROLLBACK_TO, SAVEPOINT, Rows
 from aurora_migrations.engine.catalog.facts import same
-from aurora_migrations.engine.errors import VerificationFailed
+from aurora_migrations.engine.errors import LockTimeout, VerificationFailed
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
-from tests.database.helpers import applied, apply, attempts, exists, holding, labels, roll_back
+from tests.database.helpers import (
+    Task,
+    applied,
+    apply,
+    ask,
+    attempts,
+    exists,
+    holding,
+    labels,
+    released_after,
+    roll_back,
+    until,
+)
 from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
 
@@ -303,9 +315,34 @@ def test_how_a_database_writes_values_makes_no_difference(database: Database, mi
     assert labels(apply(database, migrations, source=source)) == ["001"]
 
 
-def test_limits_that_a_file_sets_are_not_those_of_the_comparison(database: Database, migrations: Migrations):
-    migrations.write("001_a.sql", "CREATE TABLE a (id int);\nSET statement_timeout = '1ms';")
-    assert labels(run(database, migrations)) == ["001"]
+# Nothing but the comparison reads this catalogue.
+COMPARISON_WAITS = "LOCK TABLE pg_inherits IN ACCESS EXCLUSIVE MODE"
+when_compared = pytest.mark.parametrize(
+    "expects", ["", "-- verify: rows a = 0\n"], ids=["at COMMIT", "before expectations"]
+)
+
+
+@when_compared
+def test_limits_that_a_file_sets_are_not_those_of_the_comparison(database, migrations, expects: str) -> None:
+    migrations.write("001_a.sql", f"{expects}CREATE TABLE a (id int);\nSET lock_timeout = '1ms';")
+    source = Replayed(migrations, database)
+    waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'pg_inherits'::regclass"
+    with holding(database.url, COMPARISON_WAITS) as other:
+        running = Task(apply, database, migrations, source=source, limits=Limits(lock_timeout=20_000, lock_wait=0))
+        until(lambda: ask(database, waits) or not running.is_alive(), "the comparison waits")
+        time.sleep(0.1)  # much longer than the file's own limit
+        waits_still = running.is_alive()
+        other.execute("ROLLBACK")
+        assert labels(running.result()) == ["001"]
+        assert waits_still
+
+
+@when_compared
+def test_comparison_waits_for_a_lock_no_longer_than_the_run_allows(database, migrations, expects: str) -> None:
+    migrations.write("001_a.sql", f"{expects}CREATE TABLE a (id int);\nSET lock_timeout = 0;")
+    source = Replayed(migrations, database)
+    with released_after(database, COMPARISON_WAITS, 2), pytest.raises(LockTimeout):
+        apply(database, migrations, source=source, limits=Limits(lock_timeout=200, lock_wait=0))
 
 
 def test_a_database_in_another_time_zone_has_the_same_constants(database: Database, migrations: Migrations):

@@ -10,6 +10,7 @@ import pytest
 from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import RunResult
 from aurora_migrations.engine.adoption import adopt as adoption
+from aurora_migrations.engine.adoption import histories
 from aurora_migrations.engine.adoption.adopt import Wanted
 from aurora_migrations.engine.adoption.proof import Expected
 from aurora_migrations.engine.adoption.tools import TOOLS, _java_hash
@@ -148,7 +149,10 @@ LOCKS = [foreign for foreign in HISTORIES if foreign.lock]
 
 
 @pytest.mark.parametrize("foreign", LOCKS, ids=[each.tool for each in LOCKS])
-def test_a_tool_at_work_is_seen_by_its_lock(foreign: Foreign, database: Database, migrations: Migrations) -> None:
+def test_a_tool_at_work_is_seen_by_its_lock(
+    foreign: Foreign, database: Database, migrations: Migrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "_CLOSING", 0.2)  # a session that was just closed has two seconds
     make(foreign, database, migrations)
     with holding(database.url, foreign.lock):
         found = refused(database, migrations, AnotherRunInProgress)

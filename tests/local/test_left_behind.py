@@ -97,6 +97,7 @@ def running(code: str, folder: Path, **environment: str) -> Iterator[subprocess.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which `nohup` has all ignore
     )
     with process:
         try:

@@ -44,10 +44,22 @@ environments = {"dev": {
                 "secrets_endpoint": "create"},
     "database": {"host": "db.example.internal", "name": "shop", "secret": sys.argv[1]},
 }}
-app = cdk.App(outdir="cdk.out")
+app = cdk.App(outdir="own.out")
 (settings,) = migrations.read_environments(environments)
 migrations.MigrationsStack(app, settings, migrations.bundled(Path("migrations")))
 app.synth()
+"""
+# Both in one process, as to load the CDK takes long; its Node stays in the first folder.
+SYNTH_EACH = """
+import os, sys
+from pathlib import Path
+from aurora_migrations.cli.main import main
+
+top, out = Path.cwd(), []
+for name in sys.argv[1:]:
+    os.chdir(top / name)
+    assert main(["synth", *out]) == 0
+    out = ["--out", str(top / sys.argv[-1] / "aurora-migrations.out")]
 """
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop-AbCdEf"
 
@@ -60,12 +72,29 @@ class Installed:
         self.home = folder / "environment"
         venv.create(self.home, with_pip=False, symlinks=True)
         self.site = Path(self.python("import sysconfig; print(sysconfig.get_paths()['purelib'])").stdout.strip())
-        install(wheel, self.site, self.home / "bin", extras)
+        subprocess.run(
+            [*PIP, "install", "--no-deps", "--no-index", "--target", str(self.site), str(wheel)],
+            check=True,
+            capture_output=True,
+        )
+        self.add(extras)
         (self.project / "migrations").mkdir(parents=True)
         (self.project / "migrations" / "001_wheel_test.sql").write_text(TABLE)
         for name in FOREIGN:
             (self.project / name).mkdir()
             (self.project / name / "__init__.py").write_text(f"raise ImportError('{name} of the project was loaded')\n")
+
+    def add(self, extras: Sequence[str]) -> None:
+        """Links what the wheel requires, with these extras, out of the tests' own environment."""
+        (own,) = (each for each in metadata.distributions(path=[str(self.site)]) if each.name == "aurora-migrations")
+        for name in sorted(required(own, extras)):
+            distribution = metadata.distribution(name)
+            for file in distribution.files or ():
+                top = file.parts[0]
+                source = Path(str(file.locate() if top == ".." else distribution.locate_file(top)))
+                place = self.home / "bin" / file.name if top == ".." else self.site / top
+                if top != "__pycache__" and not place.exists():
+                    place.symlink_to(source)
 
     def call(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Calls the command, as its console script would."""
@@ -80,24 +109,6 @@ class Installed:
     def variables(self, **more: str) -> dict[str, str]:
         kept = ("PATH", "HOME", "LANG", "TMPDIR")
         return {**{name: os.environ[name] for name in kept if name in os.environ}, **more}
-
-
-def install(wheel: Path, site: Path, programs: Path, extras: Sequence[str]) -> None:
-    """Unpacks the wheel, and links what it requires, with these extras, out of the tests' own environment."""
-    subprocess.run(
-        [*PIP, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)],
-        check=True,
-        capture_output=True,
-    )
-    (own,) = (each for each in metadata.distributions(path=[str(site)]) if each.name == "aurora-migrations")
-    for name in sorted(required(own, extras)):
-        distribution = metadata.distribution(name)
-        for file in distribution.files or ():
-            top = file.parts[0]
-            source = Path(str(file.locate() if top == ".." else distribution.locate_file(top)))
-            place = programs / file.name if top == ".." else site / top
-            if top != "__pycache__" and not place.exists():
-                place.symlink_to(source)
 
 
 def required(own: metadata.Distribution, extras: Sequence[str]) -> set[str]:
@@ -226,44 +237,47 @@ def up(installed: Installed) -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its processes are ended by signals")
-def test_the_local_cloud_runs_the_functions_of_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    installed = Installed(tmp_path, wheel, ("local",))
-    share_wheels(installed)
-    with up(installed):
-        deployed = installed.call("deploy", "--local")
+def test_the_local_cloud_runs_the_functions_of_the_wheel(shop: Installed) -> None:
+    with up(shop):
+        deployed = shop.call("deploy", "--local")
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         assert "Migration 001 executed successfully" in deployed.stdout
-        listed = installed.call("list", "--local", "--output", "json")
+        listed = shop.call("list", "--local", "--output", "json")
         assert [entry["state"] for entry in json.loads(listed.stdout)["migrations"]] == ["applied"]
 
 
-def test_a_stack_with_the_projects_migrations_is_synthesised(wheel: Path, tmp_path: Path) -> None:
-    installed = Installed(tmp_path, wheel, ("cdk",))
-    share_wheels(installed)
-    made = installed.python(SYNTHESIS, SECRET)
-    assert made.returncode == 0, made.stderr
-    (template,) = (installed.project / "cdk.out").glob("*.template.json")
+def test_a_stack_with_the_projects_migrations_is_synthesised(synthesised: Installed) -> None:
+    out = synthesised.project / "own.out"
+    (template,) = out.glob("*.template.json")
     assert re.search(r'"Handler": ?"functions\.apply\.handler"', template.read_text())
-    packed = list((installed.project / "cdk.out").glob("asset.*/migrations/*.sql"))
+    packed = list(out.glob("asset.*/migrations/*.sql"))
     assert [path.name for path in packed] == ["001_wheel_test.sql"]
 
 
 @pytest.fixture(scope="module")
-def shop(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """An app of somebody else's that uses the construct, and what it has synthesised."""
-    installed = Installed(tmp_path_factory.mktemp("shop"), wheel, ("local",))
+def synthesised(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """A project with the extra `cdk`: an app of somebody else's that uses the construct, and one of our stack; and what
+    they have synthesised, in one process, as to load the CDK takes long."""
+    installed = Installed(tmp_path_factory.mktemp("shop"), wheel, ("cdk",))
     share_wheels(installed)
     shutil.copytree(ROOT / "tests" / "wheel" / "shop", installed.project, dirs_exist_ok=True)
     for name in ("shop", "orders"):
         (installed.project / "db" / name).mkdir(parents=True)
         (installed.project / "db" / name / f"001_{name}.sql").write_text(TABLE)
-    made = installed.python("import runpy; runpy.run_path('app.py')")
+    made = installed.python(f"import runpy; runpy.run_path('app.py')\n{SYNTHESIS}", SECRET)
     assert made.returncode == 0, made.stderr
     return installed
 
 
-def test_the_construct_packs_the_folder_of_each(shop: Installed) -> None:
-    out = shop.project / "cdk.out"
+@pytest.fixture(scope="module")
+def shop(synthesised: Installed) -> Installed:
+    """The same project, by now with the extra `local`."""
+    synthesised.add(("local",))
+    return synthesised
+
+
+def test_the_construct_packs_the_folder_of_each(synthesised: Installed) -> None:
+    out = synthesised.project / "cdk.out"
     for path, expected in (
         (out / "ShopProd.template.json", {"shop-prod": "001_shop.sql"}),
         (
@@ -299,17 +313,16 @@ def test_a_stack_with_the_construct_migrates_in_the_local_cloud(shop: Installed,
 @pytest.mark.skipif(sys.platform == "win32", reason="its processes are ended by signals")
 def test_two_projects_migrate_side_by_side_in_one_account(shop: Installed, server: Server) -> None:
     """Both have an environment `prod`, and each deployment starts its own project's run only."""
-    for name in ("one", "other"):
+    at = {"AURORA_MIGRATIONS_LOCAL": str(shop.project / ".local")}
+    for name in neighbours.PROJECTS:
         (shop.project / name).mkdir()
-        here = f"import os; os.chdir({name!r}); {MAIN}"
-        at = {"AURORA_MIGRATIONS_LOCAL": str(shop.project / ".local")}
-        begun = shop.python(here, "init", "--project", name, **at)
+        begun = shop.python(f"import os; os.chdir({name!r}); {MAIN}", "init", "--project", name, **at)
         assert begun.returncode == 0, begun.stderr
         context = {"project": name, "environments": neighbours.settings(name)}
         (shop.project / name / "cdk.json").write_text(json.dumps({"app": "python app.py", "context": context}))
         (shop.project / name / "migrations" / f"002_{name}.sql").write_text(f"CREATE TABLE of_{name} (id int);\n")
-        synthesised = shop.python(here, "synth", "--out", "out", **at)
-        assert synthesised.returncode == 0, synthesised.stderr
+    synthesised = shop.python(SYNTH_EACH, *neighbours.PROJECTS, **at)
+    assert synthesised.returncode == 0, synthesised.stderr
     databases = [Database(server, name) for name in neighbours.PROJECTS]
     try:
         for database in databases:

@@ -9,6 +9,7 @@ from typing import Any
 from aurora_migrations.local.account import isolated_environment
 
 with isolated_environment():
+    from aurora_migrations import project
     from aurora_migrations.local.cloud.cloud import opened
     from aurora_migrations.local.cloud.services.stepfunctions import find
 
@@ -22,7 +23,7 @@ with isolated_environment():
             resource["Properties"]["Code"] = code
             resource["Properties"]["Environment"]["Variables"]["DATABASE_SSLMODE"] = "disable"
     with opened(
-        sys.argv[1], Path("db/shop"), Path("kept").resolve(), hurry=True, stack=("Laptop", json.dumps(template))
+        sys.argv[1], Path("db/shop"), project.cache() / "cloud", hurry=True, stack=("Laptop", json.dumps(template))
     ) as cloud:
         (started,) = cloud.deployed("CREATE_COMPLETE").started
         execution = find(started)

@@ -39,15 +39,16 @@ def settings(project: str) -> dict[str, Any]:
 def main(url: str) -> None:
     import boto3
 
+    from aurora_migrations import project
     from aurora_migrations.local.cloud.cloud import opened
     from aurora_migrations.local.cloud.package_cache import package
     from aurora_migrations.local.cloud.services import cloudformation
     from aurora_migrations.local.cloud.services.stepfunctions import find
 
-    kept = Path("kept").resolve()
+    kept = project.cache() / "cloud"
     templates = {}
     for name in PROJECTS:
-        (path,) = Path(name, "out").glob("*.template.json")
+        (path,) = Path(name, "aurora-migrations.out").glob("*.template.json")
         template: dict[str, Any] = json.loads(path.read_text())
         template["Parameters"]["PackageBucket"]["Default"] = cloudformation.BUCKET
         key = package(kept, Path(name, "migrations"), print).name
