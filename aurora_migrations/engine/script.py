@@ -310,10 +310,17 @@ class Job:
             for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
         ]
 
-    def alone(self, number: int) -> Message:
-        """A statement as a message of its own."""
-        statement = self.script.statements[number]
-        return Message(statement.start, statement.end, (number, number + 1))
+    @cached_property
+    def one_by_one(self) -> list[Message]:
+        """The first unit with each statement in a message of its own, together with the comments before it."""
+        statements, (first, end), found = self.script.statements, self.unit(0).statements, list[Message]()
+        begin = self.unit(0).start
+        for number in range(first, end):
+            stop = statements[number].end
+            text = self.text[begin:stop].lstrip(b"; \t\r\n")
+            found.append(Message(stop - len(text), stop, (number, number + 1)))
+            begin = stop
+        return found
 
     def at(self, message: Message) -> RunningStatement:
         """Where in the file a message is."""

@@ -479,11 +479,11 @@ def test_files_that_differ_from_their_replay_leave_no_statement_prepared_twice(
     prepared = list[str]()
     send = Wire.execute_pipeline
 
-    def sends(wire: Wire, commands: Sequence[Command], *more: Any) -> list[list[Row]]:
+    def sends(wire: Wire, commands: Sequence[Command], *more: Any, **ahead: Any) -> list[list[Row]]:
         if any(each is SAVEPOINT for each in commands):
             texts = send(wire, [Command("SELECT statement FROM pg_prepared_statements")])[0]
             prepared[:] = [str(text) for (text,) in texts]
-        return send(wire, commands, *more)
+        return send(wire, commands, *more, **ahead)
 
     monkeypatch.setattr(Wire, "execute_pipeline", sends)
     assert len(apply(database, migrations, source=source).applied) == 5
@@ -627,8 +627,8 @@ def watched(patch: pytest.MonkeyPatch, notify: Callable[[object], None]) -> None
     """Calls it with the commands of each pipeline, and those that are sent ahead with it, before they are sent."""
     send = Wire.execute_pipeline
 
-    def sends(wire: Wire, commands: Sequence[Command], watch: Any = None, ahead: Any = (), *more: Any) -> Any:
+    def sends(wire: Wire, commands: Sequence[Command], *more: Any, ahead: Any = (), **rest: Any) -> Any:
         notify([*commands, *ahead])
-        return send(wire, commands, watch, ahead, *more)
+        return send(wire, commands, *more, ahead=ahead, **rest)
 
     patch.setattr(Wire, "execute_pipeline", sends)

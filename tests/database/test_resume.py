@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -420,8 +421,8 @@ def test_ctrl_c_between_two_parts_stops_there(database, migrations) -> None:
     migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\nCOMMIT;\n")
     original = Wire.execute_pipeline
 
-    def pressed(wire: Wire, commands: Sequence[Command], *more: object) -> list[list[Row]]:
-        answers = original(wire, commands, *more)  # type: ignore[arg-type]
+    def pressed(wire: Wire, commands: Sequence[Command], *more: Any, **ahead: Any) -> list[list[Row]]:
+        answers = original(wire, commands, *more, **ahead)
         if any("INTO aurora_migrations.units (" in command.sql for command in commands):
             wire.interrupted = True  # as Ctrl-C leaves it that came while the first part was committing
         return answers

@@ -303,13 +303,13 @@ def test_ctrl_c_while_the_server_is_asked_stops_the_run(
     migrations.write("001_add.sql", ADD)
     original, left = Wire.execute_pipeline, [asked]
 
-    def pressed(wire: Wire, commands: Sequence[Command], *more: object) -> list[list[Row]]:
+    def pressed(wire: Wire, commands: Sequence[Command], *more: Any, **ahead: Any) -> list[list[Row]]:
         if left and any(command.sql == left[0] for command in commands):
             left.clear()
             wire.interrupted = True  # as Ctrl-C leaves it that came while the server was asked
             if lost:
                 ask(busy, "SELECT pg_terminate_backend(%s, 5000)", (wire.connection.info.backend_pid,))
-        return original(wire, commands, *more)
+        return original(wire, commands, *more, **ahead)
 
     with holding(busy.url, "LOCK TABLE busy IN SHARE MODE"), pytest.MonkeyPatch.context() as patched:
         patched.setattr(Wire, "execute_pipeline", pressed)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 import pytest
 
 from aurora_migrations.engine.errors import Cancelled, MigrationFailed, StatementTimeout
@@ -15,6 +17,7 @@ from aurora_migrations.engine.postgres.protocol import Command, Wire
 from aurora_migrations.engine.running import transaction
 from tests.database.helpers import (
     ROLLED_BACK,
+    Task,
     Watcher,
     applied,
     apply,
@@ -38,55 +41,69 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     sent: list[list[str]] = []
     send = Wire.execute_pipeline
 
-    def sends(wire: Wire, commands: Sequence[Command], *more: Any) -> Any:
-        sent.extend([[text.decode() for text in more[-1]]] if len(more) == 3 and more[-1] else [])
-        return send(wire, commands, *more)
+    def sends(wire: Wire, commands: Sequence[Command], *more: Any, **ahead: Any) -> Any:
+        sent.extend([[text.decode() for text in ahead["statements"]]] if ahead.get("statements") else [])
+        return send(wire, commands, *more, **ahead)
 
     monkeypatch.setattr(Wire, "execute_pipeline", sends)
     return sent
 
 
-def test_statements_of_small_files_go_with_the_commit_before_one_by_one(
+def test_statements_that_make_something_new_go_with_the_commit_before_one_by_one(
     database: Database, migrations: Migrations, ahead: list[list[str]]
 ) -> None:
+    database.execute("CREATE TABLE old (t text)")
     migrations.write("001_a.sql", "CREATE TABLE a (id int);")
-    migrations.write(
-        "002_b.sql", "-- ünïts 😀\nBEGIN;\nCREATE TABLE b (t text);\nINSERT INTO b VALUES ('ü;');\nCOMMIT;"
-    )
+    block = "-- ü 😀\nBEGIN;\n/*+ hint */ CREATE TABLE b (t text)\n;-- note\n INSERT INTO b VALUES ('ü;') RETURNING t;COMMIT;"
+    migrations.write("002_b.sql", block)
     migrations.write("003_c.sql", "-- nothing\n")
-    migrations.write("004_d.sql", "INSERT INTO b SELECT 'd' RETURNING t; CREATE INDEX ON b (t);")
-    migrations.write("005_e.sql", "CREATE TABLE e ();")
+    migrations.write("004_d.sql", "CREATE VIEW d AS SELECT t FROM old;")
     heard = Watcher()
-    assert labels(apply(database, migrations, listener=heard)) == ["001", "002", "003", "004", "005"]
-    assert ahead == [["CREATE TABLE b (t text)", "INSERT INTO b VALUES ('ü;')"], ["CREATE TABLE e ()"]]
-    assert database.query("TABLE b") == [("ü;",), ("d",)]
-    assert heard.heard == [(word, f"00{number}") for number in range(1, 6) for word in ("executing", "executed")]
+    assert labels(apply(database, migrations, listener=heard)) == ["001", "002", "003", "004"]
+    assert ahead == [
+        ["/*+ hint */ CREATE TABLE b (t text)", "-- note\n INSERT INTO b VALUES ('ü;') RETURNING t"],
+        ["CREATE VIEW d AS SELECT t FROM old"],
+    ]
+    assert database.query("TABLE b") == [("ü;",)]
+    assert heard.heard == [(word, f"00{number}") for number in range(1, 5) for word in ("executing", "executed")]
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "SET client_encoding = 'LATIN1'; INSERT INTO a VALUES ('ü');",
-        "SELECT set_config('client_encoding', 'LATIN1', true); INSERT INTO a VALUES ('ü');",
-        r"DO $$ BEGIN SET LOCAL standard_conforming_strings = off; END $$; INSERT INTO a VALUES ('ü\n');",
+        # Nobody waits for what holds no lock.
+        "INSERT INTO old VALUES ('a');",
+        "UPDATE old SET t = 'a';",
+        "CREATE TABLE new AS SELECT * FROM old FOR UPDATE;",
+        "WITH gone AS (DELETE FROM old RETURNING t) SELECT t INTO new FROM gone;",
+        "CREATE INDEX ON old (t);",
+        # All of a message is read as the session was set when it came, whatever its statements then set.
+        "SET client_encoding = 'LATIN1'; CREATE TABLE new AS SELECT 'ü' AS t;",
+        "CREATE TABLE first AS SELECT set_config('client_encoding', 'LATIN1', true);CREATE TABLE new AS SELECT 'ü' AS t;",
+        "DO $$ BEGIN SET LOCAL client_encoding = 'LATIN1'; END $$; CREATE TABLE new AS SELECT 'ü' AS t;",
         "COPY (SELECT 1) TO STDOUT;",
-        "CREATE INDEX ON b (id);",
         "DISCARD PLANS;",
-        "BEGIN;\nINSERT INTO a VALUES ('a');\nCOMMIT;\nINSERT INTO a VALUES ('b');",
-        "".join(f"INSERT INTO a VALUES ('{number}');" for number in range(21)),
+        "BEGIN;\nCREATE TABLE new ();\nCOMMIT;\nCREATE TABLE newer ();",
+        "".join(f"CREATE TABLE new{number} ();" for number in range(21)),
     ],
 )
-def test_what_needs_one_message_or_a_limit_of_its_own_is_not_sent_ahead(
+def test_other_files_are_sent_when_they_have_begun(
     database: Database, migrations: Migrations, ahead: list[list[str]], text: str
 ) -> None:
-    """All of a message is read as the session was set when it arrived, whatever its statements then set."""
-    database.execute("CREATE TABLE a (t text); CREATE TABLE b (id int)")
-    migrations.write("001_first.sql", "CREATE TABLE first ();")
-    migrations.write("002_alone.sql", text)
+    database.execute("CREATE TABLE old (t text)")
+    migrations.write("001_first.sql", "CREATE TABLE a ();")
+    migrations.write("002_other.sql", text)
     assert labels(apply(database, migrations)) == ["001", "002"]
     assert ahead == []
     if "ü" in text:
-        assert database.query("TABLE a") == [("ü" + (r"\n" if r"\n" in text else ""),)]
+        assert database.query("TABLE new") == [("ü",)]
+
+
+def test_a_parameter_is_the_error_that_it_is_in_one_message(database: Database, migrations: Migrations) -> None:
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("002_b.sql", "CREATE TABLE b (id int); INSERT INTO b VALUES ($1);")
+    with pytest.raises(MigrationFailed, match=r"002_b\.sql:1:48: there is no parameter \$1 \(42P02\)"):
+        apply(database, migrations)
 
 
 @pytest.mark.parametrize("replayed", [False, True])
@@ -192,4 +209,34 @@ def test_a_run_that_stops_before_a_file_ends_what_was_sent_of_it(
         apply(database, migrations)
     assert time.monotonic() - began < 10
     assert attempts(database) == [("001", "applied"), ("002", "failed")]
+    assert tables(database) == ["a"]
+
+
+def test_ctrl_c_between_two_statements_is_not_lost(
+    database: Database, migrations: Migrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the server takes no notice of a cancel request: it is repeated."""
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("002_b.sql", SLOW)
+    cancel, tried = psycopg.Connection.cancel_safe, list[float]()
+
+    def too_early(connection: psycopg.Connection[Any], **how: Any) -> None:
+        tried.append(time.monotonic())
+        if len(tried) > 2:  # the first ones come to nothing
+            cancel(connection, **how)
+
+    monkeypatch.setattr(psycopg.Connection, "cancel_safe", too_early)
+    wait, pressed = Wire._select, list[bool]()
+
+    def press(wire: Wire, events: int) -> int:
+        if wire.unread and wire.unread.statements and not pressed and threading.current_thread() is run_:
+            pressed.append(True)
+            raise KeyboardInterrupt
+        return wait(wire, events)
+
+    monkeypatch.setattr(Wire, "_select", press)
+    run_ = Task(apply, database, migrations)
+    with pytest.raises(Cancelled):
+        run_.result(10)
+    assert len(tried) > 2
     assert tables(database) == ["a"]

@@ -143,11 +143,11 @@ def test_what_a_unit_costs_does_not_grow_with_the_number_of_units(database, migr
     count, sent = 60, {"messages": 0, "bytes": 0}
     batch, script = Wire.execute_pipeline, Wire.execute_script
 
-    def counted_batch(wire: Wire, commands: Sequence[Command], *watch: Watch) -> list[list[Row]]:
+    def counted_batch(wire: Wire, commands: Sequence[Command], *watch: Watch, **ahead: Any) -> list[list[Row]]:
         if "-watch " not in (wire.connection.info.parameter_status("application_name") or ""):
             sent["messages"] += 1
             sent["bytes"] += sum(len(command.sql) + len(str(command.params)) for command in commands)
-        return batch(wire, commands, *watch)
+        return batch(wire, commands, *watch, **ahead)
 
     def counted_script(wire: Wire, text: bytes, *watch: Watch) -> frozenset[str]:
         sent["messages"] += 1

@@ -239,10 +239,10 @@ class Moments:
         patch.setattr(Wire, "_flush", self._flushed(Wire._flush))
 
     def _counted(self, send: Callable[..., object]) -> Callable[..., object]:
-        def sends(wire: Wire, message: object, *more: object) -> object:
+        def sends(wire: Wire, message: object, *more: object, **ahead: object) -> object:
             self.sent, self._message = self.sent + 1, message
             self._at("before it is sent")
-            return send(wire, message, *more)
+            return send(wire, message, *more, **ahead)
 
         return sends
 

@@ -24,7 +24,7 @@ from tests.torture.runner import Runner
 from tests.torture.world import ALL, Step, Way, World, pauses
 
 KINDS: tuple[tuple[Fault, Action], ...] = tuple((fault, action) for fault in FAULTS for action in ("apply", "rollback"))
-STARTS = {"apply": (0, 1, 2, 3, 4, 5), "rollback": (ALL, ALL - 3)}
+STARTS = {"apply": (0, 1, 2, 3, 4, 5, 6), "rollback": (ALL, ALL - 3)}
 MOST_FILES = 5  # that a run works on
 EARLY = 0.08  # an instant before which it isn't waited for the run's first message
 TRIES = 4  # to strike while the run is alive

@@ -1,7 +1,7 @@
 """The migrations: one of each kind, unit by unit, and what a database holds before them.
 
-No unit can run twice without a trace: it signs a ledger, which numbers its rows, or adds to a number. Those that select
-nothing are sent ahead, with the COMMIT of the file before.
+No unit can run twice without a trace: it signs a ledger, which numbers its rows, or adds to a number. Those that
+only make something new are sent with the COMMIT of the file before.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ BEFORE = f"""
     CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM public.pause(); PERFORM public.sign(TG_TABLE_NAME || ' at commit'); RETURN NULL; END $$;
     CREATE TABLE late (n integer);
+    CREATE FUNCTION defer(n integer) RETURNS void LANGUAGE sql AS 'INSERT INTO public.late VALUES (n)';
     CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION at_commit();
 """
@@ -125,9 +126,8 @@ FILES = (
             CREATE TABLE parents (id integer PRIMARY KEY);
             CREATE TABLE children (id integer, parent integer REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
             INSERT INTO children VALUES (1, 1), (2, 1);
-            INSERT INTO late VALUES (4);
-            INSERT INTO parents VALUES (1);
-            INSERT INTO ledger SELECT count(*) + 1, '004' FROM ledger, pause();
+            INSERT INTO children SELECT 3, 1 FROM defer(4);
+            INSERT INTO parents SELECT 1 FROM pause(), sign('004');
             """,
         ),
         (
@@ -193,7 +193,7 @@ FILES = (
             CREATE TEMPORARY TABLE found AS SELECT id FROM accounts WHERE id <= 10;
             CREATE TABLE copies AS SELECT id, 0 AS times FROM found;
             UPDATE copies SET times = times + 1 FROM found, pause() WHERE found.id = copies.id;
-            INSERT INTO ledger SELECT count(*) + 1, '008' FROM ledger;
+            INSERT INTO copies SELECT 100, 0 FROM sign('008');
             """,
         ),
         (
@@ -206,5 +206,17 @@ FILES = (
             """,
         ),
         verify="SELECT count(*) = 10 FROM copies, pause() WHERE times = 1;\n",
+    ),
+    File(
+        "009_new",
+        (
+            """
+            CREATE TABLE fresh (n integer PRIMARY KEY);
+            INSERT INTO fresh SELECT n FROM generate_series(1, 100) AS n, pause();
+            CREATE INDEX fresh_n ON fresh (n);
+            INSERT INTO fresh SELECT 0 FROM sign('009');
+            """,
+        ),
+        ("DROP TABLE fresh;\nSELECT pause();\nSELECT sign('009 down');",),
     ),
 )

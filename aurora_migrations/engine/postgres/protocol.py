@@ -1,12 +1,13 @@
-"""The protocol: sends a script as one message, or a pipeline of our own statements in one round trip, which a small
-file's statements may end.
+"""The protocol: sends a script as one message, or a pipeline of our own statements in one round trip, which may end
+with the statements of a small file.
 
 Built on `psycopg.pq`, the documented wrapper of libpq, because a text must reach the server as one simple-protocol
 message (its statements belong to one transaction, whatever they are), its results must be dropped one by one (a file
 of 100,000 INSERTs has as many), and our own statements around it must not cost a round trip each.
 
 Every wait is a `select` on the socket, so that Ctrl-C works while the server is busy: the statement is cancelled on
-the server, and the server's answer decides what happened. A second Ctrl-C doesn't wait for it.
+the server, again and again, as a cancel request between two statements of a pipeline has no effect; and the server's
+answer decides what happened. A second Ctrl-C doesn't wait for it.
 """
 
 from __future__ import annotations
@@ -83,14 +84,14 @@ class ScriptError(Exception):
 
 
 @dataclass(slots=True)
-class Sent:
+class Pipeline:
     """A pipeline that was sent, and what is still to be read of it."""
 
     preparing: Iterator[tuple[str, bytes]]  # the statements of ours that it prepares: SQL and name
     syncs: int  # how many `SYNC` there are before its end
-    ahead: int  # how many commands go before its last statements, which are a file's
-    statements: int
-    at: float  # when, by the monotonic clock
+    ahead: int  # how many commands were sent ahead
+    statements: int  # how many statements of a file follow them
+    sent_at: float  # by the monotonic clock
 
 
 class Wire:
@@ -107,7 +108,7 @@ class Wire:
         self.keeps, self.can_keep = False, True
         self._kept: dict[str, bytes] = {}  # names of prepared statements, by their SQL
         self._names = itertools.count(1)  # never used twice: whether a failed pipeline has prepared one isn't known
-        self.ahead: Sent | None = None  # what was sent ahead and isn't read yet
+        self.unread: Pipeline | None = None  # of which something was sent ahead and isn't read yet
         self._watch: Watch | None = None
         self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
 
@@ -133,7 +134,7 @@ class Wire:
         prepared: dict[str, bytes] = {}
         everything = [*commands, *ahead]
         try:
-            self._begin(watch)
+            self._begin_watch(watch)
             self._pgconn.enter_pipeline_mode()
             for command in everything:
                 self._pgconn.pipeline_sync() if command is SYNC else self._send(command, prepared)
@@ -143,11 +144,11 @@ class Wire:
                 self._pgconn.send_query_params(statement, [])
             self._pgconn.pipeline_sync()
             syncs, now = everything.count(SYNC), time.monotonic()
-            sent = Sent(iter(prepared.items()), syncs, len(ahead), len(statements), now)
+            sent = Pipeline(iter(prepared.items()), syncs, len(ahead), len(statements), now)
             self._flush()
             failure = self._read_answers(sent, answers, len(commands) if ahead else None)
             if ahead and failure is None:
-                self.ahead = sent
+                self.unread = sent
                 return answers
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
@@ -158,16 +159,16 @@ class Wire:
         """The answers to the commands that were sent ahead; if one has failed, the statements after them weren't run.
         Raises BatchError."""
         answers: list[list[Row]] = []
-        sent = self.ahead
+        sent = self.unread
         assert sent is not None
         self._begin_watch(None)
         try:
             failure = self._read_answers(sent, answers, sent.ahead if sent.statements else None)
             if failure is not None or not sent.statements:
-                self.ahead = None
+                self.unread = None
                 self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
-            self.ahead = None
+            self.unread = None
             raise BatchError(answers, error) from error
         return self._checked(answers, failure)
 
@@ -175,26 +176,28 @@ class Wire:
         self, watch: Watch | None = None, meanwhile: Callable[[], object] | None = None
     ) -> frozenset[str]:
         """The same as `execute_script`, of the statements that were sent ahead."""
-        sent, tags, completed = self.ahead, set[str](), 0
+        sent, tags, completed = self.unread, set[str](), 0
         assert sent is not None
         failure: psycopg.Error | None = None
         try:
             self._begin_watch(watch)
             if meanwhile:
                 meanwhile()
-            while failure is None and completed < sent.statements:
+            for _ in range(sent.statements):
                 self._pgconn.set_single_row_mode()
                 done, failure = self._drop_results(tags)
                 completed += done
+                if failure is not None:
+                    break
             rest = self._read_answers(sent, [], None)
             failure = failure or rest
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             failure = failure or error
         finally:
-            self.ahead = None
+            self.unread = None
         if failure is not None:
-            raise ScriptError(completed, failure, (time.monotonic() - sent.at) * 1_000)
+            raise ScriptError(completed, failure, (time.monotonic() - sent.sent_at) * 1_000)
         return frozenset(tags)
 
     def _checked(self, answers: list[list[Row]], failure: psycopg.Error | None) -> list[list[Row]]:
@@ -229,7 +232,7 @@ class Wire:
         tags, completed, failure = set[str](), 0, None
         began = time.monotonic()
         try:
-            self._begin(watch)
+            self._begin_watch(watch)
             self._pgconn.send_query(text)
             self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
             self._flush()
@@ -266,17 +269,17 @@ class Wire:
             failure = failure or error
         return completed, failure
 
-    def _begin(self, watch: Watch | None) -> None:
-        """Before something is sent: what was sent ahead and not read is ended, and its answers are dropped."""
-        if self.ahead is not None:
-            sent, self.ahead = self.ahead, None
+    def drop_unread(self) -> None:
+        """Ends what was sent ahead and isn't read yet, and drops its answers. Its transaction, if there is one, stays
+        open. Raises psycopg.Error."""
+        if self.unread is not None:
+            pipeline, self.unread = self.unread, None
             self._begin_watch(self._cancel)
-            self._read_answers(sent, [], None)
+            self._read_answers(pipeline, [], None)
             self._pgconn.exit_pipeline_mode()
-        self._begin_watch(watch)
 
     def _cancel(self, elapsed: float) -> tuple[bool, float]:
-        """A watch that cancels again and again: between two statements a session isn't disturbed by it."""
+        """A watch that cancels what is running, again and again."""
         self.connection.cancel_safe(timeout=5)
         return False, _BETWEEN_CANCELS
 
@@ -289,7 +292,7 @@ class Wire:
         self._selector.close()
         self.connection.close()
 
-    def _read_answers(self, sent: Sent, answers: list[list[Row]], upto: int | None) -> psycopg.Error | None:
+    def _read_answers(self, sent: Pipeline, answers: list[list[Row]], upto: int | None) -> psycopg.Error | None:
         """Collects answers until there are so many, or up to the end of the pipeline, and keeps what was prepared;
         returns the first failure, after which it reads to the end. A loop of its own, as there are a few dozen answers
         for each file, most without rows."""
@@ -350,8 +353,7 @@ class Wire:
             if self.interrupted:
                 raise
             self.interrupted = True
-            self._watch_timer = (0.0, None)  # a second Ctrl-C must be handled here, not inside a call of the watch
-            self.connection.cancel_safe(timeout=5)
+            self._begin_watch(self._cancel)
 
     def _select(self, events: int) -> int:
         if events != self._events:
@@ -364,9 +366,9 @@ class Wire:
             return ready[0][1]
         if self._watch is not None and next_call is not None and time.monotonic() >= next_call:
             stop, pause = self._watch(time.monotonic() - began)
-            self._watch_timer = (began, None if stop else time.monotonic() + pause)
+            self._watch_timer = (began, time.monotonic() + pause)
             if stop:
-                self.connection.cancel_safe(timeout=5)
+                self._begin_watch(self._cancel)
         return 0
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+import psycopg
 from psycopg.pq import TransactionStatus
 
 from aurora_migrations.engine import interrupts
@@ -63,7 +64,10 @@ _OURS = (
     # Of these depends how PostgreSQL writes a definition.
     "pg_catalog.set_config('quote_all_identifiers', 'off', true), pg_catalog.set_config('bytea_output', 'hex', true), "
     "pg_catalog.set_config('intervalstyle', 'postgres', true), pg_catalog.set_config('extra_float_digits', '1', true), "
-    "pg_catalog.set_config('row_security', 'off', true)"  # an error, where a policy would hide rows of the history
+    # An error, where a policy would hide rows of the history.
+    "pg_catalog.set_config('row_security', 'off', true), "
+    # To compile a query over the catalogue takes seconds, which the plans' cost would suggest before PostgreSQL 18.
+    "pg_catalog.set_config('jit', 'off', true)"
 )
 OURS = Command(_OURS, keep=True)
 # The same for the record of an intent, and the limits of the file for the session: in one statement, as there is one
@@ -170,8 +174,8 @@ class Session:
 
     @property
     def begun(self) -> bool:
-        """Whether the next file's beginning was sent with our last commit."""
-        return self.wire.ahead is not None
+        """Whether the next file's beginning was sent with our last commit, and isn't read yet."""
+        return self.wire.unread is not None
 
     @property
     def in_transaction(self) -> bool:
@@ -210,8 +214,9 @@ class Session:
     def roll_back(self) -> None:
         """Rolls back an open transaction; if that fails, closes the session, and doesn't hide the first error."""
         try:
+            self.wire.drop_unread()
             self.wire.execute_script(b"ROLLBACK")
-        except ScriptError:
+        except (ScriptError, psycopg.Error):
             self.close()
 
     def prepare_to_write(self) -> None:

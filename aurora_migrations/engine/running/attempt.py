@@ -80,10 +80,11 @@ class Attempt:
                 return
             state = partial_state(job, job.done) if job.done else None
             raise runner_error(session, job, error).but(state=state) from error
-        self.is_sent = session.begun
+        self.is_sent = session.wire.unread is not None
         own = job.action == "rollback"
         ids, *found = answers[2 : 3 + own + (known is None)]
         if not (ids and all(found)):
+            session.roll_back()
             raise history_changed(session, job, MigratorError.state)
         self.id, self._first = (int(str(number)) for number in ids[0])
         self.records = Records(*known) if known else _records_in(found[0])

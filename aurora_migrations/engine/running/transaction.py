@@ -1,17 +1,17 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
-Most files are one unit and take one round trip: the record and COMMIT, with the attempt's row, BEGIN and the statements
-of the next file. Where those must go as one message, or under limits of their own, they are sent when the next file has
-begun, which takes one more; so does the first file. Of a replayed file the server asserts before COMMIT, in the same
-round trip, that its effects are those of its replay; where they aren't to the letter, they are read and judged before
-COMMIT is sent, which takes two more. Expectations take more, before COMMIT, and so does each statement that needs a
-lock that blocks the application: its lock_timeout is set before it, and a second session reads who holds the lock.
-Whatever fails before COMMIT is sent is rolled back; where the connection is lost after that, the history shows what
-happened.
+A file that only makes something new takes one round trip: the record and COMMIT, with the attempt's row, BEGIN and the
+statements of the next file. Others, and the first one, take two: their text is sent when they have begun. Of a replayed
+file the server asserts before COMMIT, in the same round trip, that its effects are those of its replay; where they
+aren't to the letter, they are read and judged before COMMIT is sent, which takes two more. Expectations take more,
+before COMMIT, and so does each statement that needs a lock that blocks the application: its lock_timeout is set before
+it, and a second session reads who holds the lock. Whatever fails before COMMIT is sent is rolled back; where the
+connection is lost after that, the history shows what happened.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -63,23 +63,28 @@ _SET_LIMITS = (
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 _MOST_AHEAD = 20  # statements; more of them take longer one by one than a round trip does
-_ONLY_IN_ONE_MESSAGE = frozenset({"CopyStmt", "VariableSetStmt"})
+# In a text of several statements that is sent as one message, a parameter is an error at its place, and what decides
+# how text is read counts from the next message on.
+_ONLY_AS_ONE_MESSAGE = re.compile(rb"\$\d|set_config", re.IGNORECASE)
+_KINDS_AS_ONE_MESSAGE = frozenset({"CopyStmt", "VariableSetStmt"})  # COPY has a protocol of its own
 
 
-def sent_ahead(job: Job) -> list[bytes]:
-    """The statements of a file, if they can be sent with the COMMIT of the file before. They are sent one by one, so
-    that none may change how the text after it is read, such as standard_conforming_strings, or talk to the client; nor
-    may any need a limit of its own."""
-    script = job.script
+def sent_ahead(job: Job) -> list[Message]:
+    """The statements of a file, if they can be sent with the COMMIT of the file before. They are run while that one's
+    end is still being told, which may take long where nobody reads it: so they must take no lock that anybody waits
+    for, on what was there before. And they are sent one by one, which must make no difference."""
+    script, opens = job.script, opening(job, 0)
     if (
-        len(script.statements) > _MOST_AHEAD
-        or not script.kinds.isdisjoint(_ONLY_IN_ONE_MESSAGE)
+        not opens
+        or not job.is_last(0)
+        or len(script.statements) > _MOST_AHEAD
+        or not script.kinds.isdisjoint(_KINDS_AS_ONE_MESSAGE)
         or not prepares_nothing(job)
-        or not (opening(job, 0) and job.is_last(0))
-        or any(message.alone for message in job.messages(0))
+        or any(lock.mode != "ACCESS SHARE" for each in script.statements for lock in each.locks)
+        or _ONLY_AS_ONE_MESSAGE.search(job.text)
     ):
         return []
-    return [job.text[each.start : each.end] for each in script.statements[slice(*job.unit(0).statements)]]
+    return job.one_by_one
 
 
 class RunningAttempt(Attempt):
@@ -197,9 +202,9 @@ class RunningAttempt(Attempt):
             text = self.job.text[message.start : message.end]
             return self.session.wire.execute_script(text, self.watch(message, budget), meanwhile)
         except ScriptError as error:
-            if self.is_sent:
-                first, end = message.statements
-                message, error.completed = self.job.alone(min(first + error.completed, end - 1)), 0
+            if self.is_sent:  # positions are those in the statement
+                message = self.job.one_by_one[min(error.completed, len(self.job.one_by_one) - 1)]
+                error = ScriptError(0, error.error, error.elapsed_ms)
             raise file_error(self.session, self.job, message, error, budget) from error
         finally:
             budget.consume(message.alone, (time.monotonic() - began) * 1_000)
@@ -307,11 +312,12 @@ class RunningAttempt(Attempt):
         if following:
             # The server reports what the file has written between two transactions only.
             ending += [SYNC] if report else []
-            ahead, statements = beginning(session, following, True, self.id), sent_ahead(following)
+            ahead = beginning(session, following, True, self.id)
+            statements = [following.text[each.start : each.end] for each in sent_ahead(following)]
         else:
             ending, ahead, statements = [*ending, *opening(job, number + 1)], [], []
         try:
-            answers = session.wire.execute_pipeline(ending, None, ahead, statements)
+            answers = session.wire.execute_pipeline(ending, ahead=ahead, statements=statements)
         except BatchError as error:
             if isinstance(error.error, DataError) and 0 <= error.index - len(commands) < len(asserting):
                 raise
