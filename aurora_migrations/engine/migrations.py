@@ -49,6 +49,11 @@ class Folder:
         self._begin = f"{path}{os.sep}"  # there may be ten thousand files, and joining paths takes as long as reading
         self._hashes = dict(known or {})
 
+    def place(self, name: str) -> str:
+        """A file's path as text: Python keeps the name in each Path in a table, which a thousand of them make half a
+        megabyte larger."""
+        return self._begin + name
+
     def sha256(self, name: str) -> str:
         """Hash of a file's text as it is sent: without byte order mark, with LF line ends."""
         found = self._hashes.get(name)
@@ -60,7 +65,7 @@ class Folder:
         """The same of the file as it is now, whatever is known of it. It is read in blocks."""
         digest = hashlib.sha256()
         try:
-            for block in _blocks(self._begin + name):
+            for block in _blocks(self.place(name)):
                 digest.update(block)
         except OSError as error:
             raise _unreadable(name, error) from error
@@ -91,6 +96,11 @@ class Migration(NamedTuple):
     def verify(self) -> Path | None:
         """The file that verifies it."""
         return self.folder.path / self.verify_name if self.verify_name else None
+
+    def place(self, action: str) -> str | None:
+        """The path of the file that does this (`apply` or `rollback`), as text, if there is one; see `Folder`."""
+        name = self.name if action == "apply" else self.down_name
+        return self.folder.place(name) if name else None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -186,13 +196,14 @@ def discover(folder: Path, known: Mapping[str, str] | None = None) -> Package:
     return Package(folder, tuple(migrations))
 
 
-def read_text(path: Path) -> bytes:
+def read_text(path: str | Path) -> bytes:
     """A file's text as it goes to the server: UTF-8 without byte order mark or NUL byte, line ends LF."""
+    name = str(path).rpartition(os.sep)[2]
     try:
         text = b"".join(_blocks(path))
     except OSError as error:
-        raise _unreadable(path.name, error) from error
-    if problem := _encoding_problem(path.name, text):
+        raise _unreadable(name, error) from error
+    if problem := _encoding_problem(name, text):
         raise invalid_files([problem])
     return text
 

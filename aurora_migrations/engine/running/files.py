@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -113,9 +114,9 @@ class Files:
             return
         if self._locked.has_waited:  # the file may have been cancelled meanwhile, which is found out before it begins
             return
-        path = migration.path if action == "apply" else migration.down
+        path = migration.place(action)
         with contextlib.suppress(MigratorError, OSError):  # found again where the file's turn comes
-            if path and path.stat().st_size <= _SMALL:
+            if path and os.stat(path).st_size <= _SMALL:  # noqa: PTH116 - see `Folder.place`
                 job = self._read_job(action, migration)
                 self._next = None if self._units_done(job) else job
 
@@ -236,7 +237,7 @@ class Files:
         """A migration's file as it is now, which must be the one that the source has read."""
         request = self._request
         script = request.source.script(action, migration)
-        path = migration.path if action == "apply" else migration.down
+        path = migration.place(action)
         text = read_text(path) if path else b""
         if hashlib.sha256(text).hexdigest() != script.sha256:
             raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
