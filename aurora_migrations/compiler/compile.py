@@ -152,7 +152,7 @@ def compile_text(
             parse_allow(value, line)
         except ValueError as error:
             found.append(Problem(file, str(error), line, 1))
-    found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _SHOWN else p for n, p in enumerate(found)]
+    found = [p._replace(excerpt=pointed(text, p.line, p.column)) if n < _SHOWN else p for n, p in enumerate(found)]
     layout = find_units(text, statements, options.transaction)
     in_one = options.transaction is None and [(unit.start, unit.end) for unit in layout.units] == [(0, len(text))]
     unlocks = _UNLOCK_ALL in text.lower()  # not a search of each statement: a dump has as many as rows

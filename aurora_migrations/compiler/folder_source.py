@@ -55,7 +55,7 @@ class Compiler:
         self._defaults = defaults or Options()
         self._known: dict[tuple[Action, int], _Known] = {}
         # Of many files, the batch that each is in, and the one that was read last: see `_compile_apart`.
-        self._batches: dict[tuple[Action, int], bytes] = {}
+        self._batches: dict[Action, dict[int, bytes]] = {"apply": {}, "rollback": {}}
         self._batch: dict[tuple[Action, int], _Known] = {}
 
     @property
@@ -102,14 +102,19 @@ class Compiler:
 
     def _compile(self, files: _Files) -> None:
         """Compiles those that weren't."""
-        unknown = [file for file in files if _key(file) not in self._known and _key(file) not in self._batches]
+        unknown = [
+            (action, migration)
+            for action, migration in files
+            if migration.version not in self._batches[action] and (action, migration.version) not in self._known
+        ]
         if not unknown:
             return
         if len(unknown) < _MANY and _size(unknown) < _LARGE:
             self._known.update(zip(map(_key, unknown), _compile_files(unknown, self._defaults), strict=True))
             return
         for start, batch in zip(range(0, len(unknown), _AT_ONCE), _compile_apart(unknown, self._defaults), strict=True):
-            self._batches.update(dict.fromkeys(map(_key, unknown[start : start + _AT_ONCE]), batch))
+            for action, migration in unknown[start : start + _AT_ONCE]:
+                self._batches[action][migration.version] = batch
 
     def _read(self, action: Action, migration: Migration) -> _Known:
         """A file that is compiled. Runs read them in order, so that few batches are unpickled twice."""
@@ -120,7 +125,7 @@ class Compiler:
             import pickle
             import zlib
 
-            self._batch = pickle.loads(zlib.decompress(self._batches[key]))
+            self._batch = pickle.loads(zlib.decompress(self._batches[action][migration.version]))
         return self._batch[key]
 
 

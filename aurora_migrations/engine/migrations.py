@@ -24,8 +24,7 @@ _SHOWN = 100  # problems in one message
 _LONGEST_NAME = 500  # characters of a folder's name in a message
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """A problem in a file. Lines and columns count from 1; 0 means the file as a whole."""
 
     file: str

@@ -146,7 +146,7 @@ def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -
         "origins": dict(Counter(entry.origin for entry in overview.entries if entry.origin)),
         **{word: first([e.name for e in overview.entries if e.state == word], budget) for word in ("pending", "ahead")},
         "refused": first([entry.to_dict() for entry in refused], budget),
-        "running": asdict(overview.running) if overview.running else None,
+        "running": overview.running._asdict() if overview.running else None,
         "last_attempt": _cut(overview.last)._asdict() if overview.last else None,
     }
 

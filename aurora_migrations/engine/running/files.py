@@ -34,7 +34,7 @@ from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.locked_session import LockedSession
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, read_text
-from aurora_migrations.engine.nontransactional import intents, settlement
+from aurora_migrations.engine.nontransactional import intents
 from aurora_migrations.engine.plan import count_units, partly_missing
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.running.attempt import AttemptResult, CommitUnknown
@@ -70,6 +70,8 @@ class Files:
         self._listener.begins(action, migrations)
         done, self._begun = self._done, intents.read_begun(self._session)
         if gone := {version for _, version in self._begun} - self._request.source.package.by_version.keys():
+            from aurora_migrations.engine.nontransactional import settlement  # few runs need it
+
             with contextlib.suppress(MigratorError):  # what can't be dropped, such as by this role, is in nobody's way
                 settlement.clear_all(self._session, gone, self._request.is_time_up)  # of files with another number now
         for migration, following in zip(migrations, [*migrations[1:], None], strict=False):
@@ -92,6 +94,8 @@ class Files:
         started = time.monotonic()
         job = begun or self._read_job(action, migration)
         if (action, migration.version) in self._begun:
+            from aurora_migrations.engine.nontransactional import settlement
+
             settlement.clear_changed(self._session, job)
         if self._locked.has_waited:
             intents.check_cancelled(self._session, job, 0)
