@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
@@ -53,8 +53,7 @@ class Entry(NamedTuple):
         return self._asdict()
 
 
-@dataclass(frozen=True)
-class Overview:
+class Overview(NamedTuple):
     """The status of a database."""
 
     entries: tuple[Entry, ...]  # every migration, by version
