@@ -2,6 +2,6 @@
 
 import sys
 
-from aurora_migrations.cli.main import main
+from aurora_migrations.cli.main import program
 
-sys.exit(main())
+sys.exit(program())

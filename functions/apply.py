@@ -11,7 +11,6 @@ from aurora_migrations.engine.errors import Cancelled, MigratorError, StatementT
 from aurora_migrations.engine.history import read_done
 from aurora_migrations.engine.interface import FileDone, Listener, Listeners, Request
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.nontransactional.decisions import cancel, resolve
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.runner import apply as apply_files
 from aurora_migrations.engine.runner import roll_back
@@ -90,8 +89,12 @@ def apply(step: Step) -> Batch:
     )
     try:
         if step.input.action == "cancel":
+            from aurora_migrations.engine.nontransactional.decisions import cancel
+
             return Batch(step, (), 0, message=cancel(request).message)
         if step.input.action == "resolve":
+            from aurora_migrations.engine.nontransactional.decisions import resolve
+
             outcome: Any = step.input.confirm
             return Batch(step, (), 0, message=resolve(request, step.input.target or "", outcome).message)
         if step.input.action in ADOPTIONS:

@@ -208,12 +208,13 @@ def standby() -> Iterator[StartServer]:
 @pytest.fixture(scope="session")
 def replay_folder() -> Iterator[Path]:
     """The folder in which tests' replays keep their server; the server runs until the last of them."""
+    from aurora_migrations.replay import cache
     from aurora_migrations.replay import server as servers_of_replays
 
     with servers.folder() as path, pytest.MonkeyPatch.context() as patch:
         patch.setenv(project.LOCAL_VARIABLE, str(path))
-        servers_of_replays.folder().mkdir()
-        with servers_of_replays._started(servers_of_replays.folder() / "postgres-18") as running:
+        cache.folder().mkdir()
+        with servers_of_replays._started(cache.folder() / "postgres-18") as running:
             yield path
             running.stop("immediate")
             servers.remove(running.data)

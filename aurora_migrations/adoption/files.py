@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_migrations.engine.errors import InvalidFile, InvalidInput
@@ -70,7 +70,7 @@ def read(path: Path) -> str:
         return read_text(path).decode()
     except InvalidFile as error:  # many tools have one name in each folder, such as up.sql
         raise invalid_files(
-            replace(problem, file=f"{path.parent.name}/{path.name}") for problem in error.problems
+            problem._replace(file=f"{path.parent.name}/{path.name}") for problem in error.problems
         ) from error
 
 

@@ -34,9 +34,8 @@ from aurora_migrations.cdk.config_fields import (
 )
 from aurora_migrations.cdk.naming import DATABASE, Names, full_name
 from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
-from aurora_migrations.engine.options import write_duration
+from aurora_migrations.engine.options import Encrypted, Hazards, write_duration
 from aurora_migrations.engine.steps.execution import USUAL_ACTIONS, ActionName
-from aurora_migrations.engine.steps.settings import Encrypted, Hazards
 from aurora_migrations.engine.steps.step import RESERVE
 
 MOST_DATABASES = 6  # of an environment: a template has 1 MB at most, and takes 105 kB for each

@@ -39,8 +39,8 @@ from aurora_migrations.cdk.network import Network
 from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.cdk.triggers import DeadLetters, DeployTrigger
 from aurora_migrations.cdk.workflow import Workflow
+from aurora_migrations.engine.options import Encrypted, Hazards
 from aurora_migrations.engine.steps.execution import ActionName
-from aurora_migrations.engine.steps.settings import Encrypted, Hazards
 
 # Keys of cdk.json whose properties have other names.
 _PROPERTIES = {

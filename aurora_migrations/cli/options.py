@@ -6,7 +6,6 @@ import argparse
 import getpass
 import os
 import re
-import shlex
 import socket
 import sys
 import time
@@ -19,8 +18,7 @@ from aurora_migrations.cli.output import print_error
 from aurora_migrations.compiler.folder_source import Compiler, source_of
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import PROGRAM, InvalidInput, MigratorError, NextCommand
-from aurora_migrations.engine.options import Limits, parse_duration
-from aurora_migrations.engine.steps.settings import HAZARDS
+from aurora_migrations.engine.options import HAZARDS, Limits, parse_duration
 
 if TYPE_CHECKING:
     from aurora_migrations.engine.script import Source
@@ -379,4 +377,6 @@ def quoted(word: str) -> str:
     """A word as it is typed."""
     if sys.platform == "win32":
         return f'"{word}"' if " " in word else word
+    import shlex
+
     return shlex.quote(word)

@@ -97,11 +97,11 @@ def compile_migration(action: Action, migration: Migration, defaults: Options, o
     name = migration.name if action == "apply" else migration.down_name
     if name is None:
         raise ValueError(f"{migration.name} has no down file")
-    read = migration.folder.read_text
+    place = migration.folder.place
     expectations, problems = list[Expectation](), list[Problem]()
     if action == "apply" and migration.verify_name:
-        expectations, problems = read_expectations(migration.verify_name, read(migration.verify_name))
-    return compile_text(name, read(name), defaults, expectations, problems, only_findings)
+        expectations, problems = read_expectations(migration.verify_name, read_text(place(migration.verify_name)))
+    return compile_text(name, read_text(place(name)), defaults, expectations, problems, only_findings)
 
 
 def token_hash(text: bytes) -> str | None:
@@ -159,7 +159,7 @@ def compile_text(
         except ValueError as error:
             found.append(Problem(file, str(error), line, 1))
     if found:
-        shown = [replace(problem, excerpt=pointed(text, problem.line, problem.column)) for problem in found[:_SHOWN]]
+        shown = [each._replace(excerpt=pointed(text, each.line, each.column)) for each in found[:_SHOWN]]
         found = [*shown, *found[_SHOWN:]]
     layout = find_units(text, statements, options.transaction)
     in_one = options.transaction is None and [(unit.start, unit.end) for unit in layout.units] == [(0, len(text))]

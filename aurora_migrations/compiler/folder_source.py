@@ -7,6 +7,7 @@ memory of the grammar, of syntax trees and of texts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,6 +54,9 @@ class Compiler:
         self.replayed_on: int | None = None
         self._defaults = defaults or Options()
         self._known: dict[tuple[Action, int], _Known] = {}
+        # Of many files, the batch that each is in, and the one that was read last: see `_compile_apart`.
+        self._batches: dict[Action, dict[int, bytes]] = {"apply": {}, "rollback": {}}
+        self._batch: dict[tuple[Action, int], _Known] = {}
 
     @property
     def digest(self) -> str:
@@ -62,7 +66,7 @@ class Compiler:
         """Everything that forbids running these files. What is wrong with a down file forbids rolling back, not
         applying; `check` finds it before that."""
         self._compile([(action, migration) for migration in migrations])
-        return [problem for migration in migrations for problem in self._known[action, migration.version][1]]
+        return [problem for migration in migrations for problem in self._read(action, migration)[1]]
 
     def script(self, action: Action, migration: Migration) -> Script:
         """A migration's file (or its down file), compiled.
@@ -71,7 +75,7 @@ class Compiler:
             InvalidFile: it can't be run.
         """
         self._compile([(action, migration)])
-        script, problems = self._known[action, migration.version]
+        script, problems = self._read(action, migration)
         if script is None or problems:
             raise invalid_files(problems)
         return script
@@ -97,19 +101,46 @@ class Compiler:
         return token_hash(text)
 
     def _compile(self, files: _Files) -> None:
-        unknown = [file for file in files if (file[0], file[1].version) not in self._known]
-        if unknown:
-            work = _compile_apart if len(unknown) >= _MANY or _size(unknown) >= _LARGE else _compile_files
-            for (action, migration), known in zip(unknown, work(unknown, self._defaults), strict=True):
-                self._known[action, migration.version] = known
-                if known[0]:
-                    migration.folder.note_sha256(known[0].file, known[0].sha256)
+        """Compiles those that weren't."""
+        unknown = [
+            (action, migration)
+            for action, migration in files
+            if migration.version not in self._batches[action] and (action, migration.version) not in self._known
+        ]
+        if not unknown:
+            return
+        if len(unknown) < _MANY and _size(unknown) < _LARGE:
+            self._known.update(zip(map(_key, unknown), _compile_files(unknown, self._defaults), strict=True))
+            return
+        for start, batch in zip(range(0, len(unknown), _AT_ONCE), _compile_apart(unknown, self._defaults), strict=True):
+            for action, migration in unknown[start : start + _AT_ONCE]:
+                self._batches[action][migration.version] = batch
+
+    def _read(self, action: Action, migration: Migration) -> _Known:
+        """A file that is compiled. Runs read them in order, so that few batches are unpickled twice."""
+        key = action, migration.version
+        if key not in self._known and key not in self._batch:
+            import pickle
+            import zlib
+
+            self._batch = pickle.loads(zlib.decompress(self._batches[action][migration.version]))
+        script, problems = self._known.get(key) or self._batch[key]
+        if script:
+            migration.folder.note_sha256(script.file, script.sha256)
+        return script, problems
+
+
+def _key(file: tuple[Action, Migration]) -> tuple[Action, int]:
+    return file[0], file[1].version
 
 
 def _size(files: _Files) -> int:
     """The bytes of the files that are there; the others are found when they are read."""
-    paths = (migration.path if action == "apply" else migration.down for action, migration in files)
-    return sum(path.stat().st_size for path in paths if path is not None and path.exists())
+    size = 0
+    for action, migration in files:
+        with contextlib.suppress(OSError):
+            size += os.stat(migration.place(action) or "").st_size  # noqa: PTH116 - see `Folder.place`
+    return size
 
 
 def _compile_files(files: _Files, defaults: Options) -> Iterator[_Known]:
@@ -123,14 +154,14 @@ def _compile_files(files: _Files, defaults: Options) -> Iterator[_Known]:
 # ---- a process of its own -------------------------------------------------------------------------------------------
 
 
-def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
+def _compile_apart(files: _Files, defaults: Options) -> list[bytes]:
     """The same by a process of its own. If that dies or raises an error, the rest is done here, so that the error is
-    raised here, too."""
+    raised here, too. Returns batches as `_batches` makes them."""
     import gc
     import pickle
     import subprocess
 
-    done: list[_Known] = []
+    done: list[bytes] = []
     # -P: what is in the current folder is no module, unless it is to this process, too.
     command = [sys.executable, "-P", "-m", _PROGRAM]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
@@ -142,18 +173,30 @@ def _compile_apart(files: _Files, defaults: Options) -> list[_Known]:
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
-                pickle.dump((files, defaults), process.stdin, pickle.HIGHEST_PROTOCOL)
+                pickle.dump((files, defaults, _AT_ONCE), process.stdin, pickle.HIGHEST_PROTOCOL)
                 process.stdin.flush()
-                while len(done) < len(files):
+                while len(done) * _AT_ONCE < len(files):
                     with interrupts.as_cancelled("reading the files"), interrupts.interruptible():
-                        done += pickle.load(process.stdout)
+                        done.append(pickle.load(process.stdout))
             finally:
                 process.kill()
     except (OSError, EOFError, pickle.UnpicklingError):
-        done += _compile_files(files[len(done) :], defaults)  # raises Cancelled after Ctrl-C
+        done += _batches(files[len(done) * _AT_ONCE :], defaults, _AT_ONCE)  # raises Cancelled after Ctrl-C
     finally:
         gc.enable()
     return done
+
+
+def _batches(files: _Files, defaults: Options, at_once: int) -> Iterator[bytes]:
+    """What is known of each file by its key, so many together, pickled and compressed: as objects, a thousand files
+    take 2 MB more for as long as the run takes."""
+    import pickle
+    import zlib
+
+    for start in range(0, len(files), at_once):
+        batch = files[start : start + at_once]
+        known = dict(zip(map(_key, batch), _compile_files(batch, defaults), strict=True))
+        yield zlib.compress(pickle.dumps(known, pickle.HIGHEST_PROTOCOL), 1)
 
 
 def _serve() -> None:
@@ -163,10 +206,8 @@ def _serve() -> None:
 
     gc.disable()  # as above
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # to end without a word
-    files, defaults = pickle.load(sys.stdin.buffer)
-    for start in range(0, len(files), _AT_ONCE):
-        known = list(_compile_files(files[start : start + _AT_ONCE], defaults))
-        pickle.dump(known, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
+    for batch in _batches(*pickle.load(sys.stdin.buffer)):
+        pickle.dump(batch, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
         sys.stdout.buffer.flush()
 
 

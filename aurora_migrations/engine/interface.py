@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from aurora_migrations.engine.locks.blockers import LockWait
     from aurora_migrations.engine.locks.budget import Held
     from aurora_migrations.engine.migrations import Migration
+    from aurora_migrations.engine.options import Hazards
     from aurora_migrations.engine.postgres.session import Holder, Session
     from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
-    from aurora_migrations.engine.steps.settings import Hazards
 
 
 class FileDone(NamedTuple):
@@ -36,15 +36,15 @@ class FileDone(NamedTuple):
     warnings: tuple[str, ...] = ()  # how it differs from its replay
 
     def to_dict(self) -> dict[str, object]:
-        """The file as JSON-able data."""
+        """The file as JSON-able data; tuples, as an empty one takes no memory, and most are."""
         return {
             "migration": self.migration,
             "file": self.file,
             "duration_ms": round(self.duration_ms, 1),
-            "verified": [{"promise": check.promise, "found": check.found} for check in self.checks],
-            "rows": [vars(rows) for rows in self.rows],
-            "locks": [vars(lock) for lock in self.held],
-            "waits": [asdict(wait) for wait in self.waits],
+            "verified": tuple({"promise": check.promise, "found": check.found} for check in self.checks),
+            "rows": tuple(map(vars, self.rows)),
+            "locks": tuple(map(vars, self.held)),
+            "waits": tuple(map(asdict, self.waits)),
         }
 
 

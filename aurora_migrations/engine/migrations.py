@@ -24,8 +24,7 @@ _SHOWN = 100  # problems in one message
 _LONGEST_NAME = 500  # characters of a folder's name in a message
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """A problem in a file. Lines and columns count from 1; 0 means the file as a whole."""
 
     file: str
@@ -49,6 +48,11 @@ class Folder:
         self._begin = f"{path}{os.sep}"  # there may be ten thousand files, and joining paths takes as long as reading
         self._hashes = dict(known or {})
 
+    def place(self, name: str) -> str:
+        """A file's path as text: Python keeps the name in each Path in a table, which a thousand of them make half a
+        megabyte larger."""
+        return self._begin + name
+
     def sha256(self, name: str) -> str:
         """Hash of a file's text as it is sent: without byte order mark, with LF line ends."""
         found = self._hashes.get(name)
@@ -64,15 +68,11 @@ class Folder:
         """The same of the file as it is now, whatever is known of it. It is read in blocks."""
         digest = hashlib.sha256()
         try:
-            for block in _blocks(self._begin + name):
+            for block in _blocks(self.place(name)):
                 digest.update(block)
         except OSError as error:
             raise _unreadable(name, error) from error
         return digest.hexdigest()
-
-    def read_text(self, name: str) -> bytes:
-        """A file's text; see the function of this name."""
-        return read_text(self._begin + name)
 
 
 class Migration(NamedTuple):
@@ -99,6 +99,11 @@ class Migration(NamedTuple):
     def verify(self) -> Path | None:
         """The file that verifies it."""
         return self.folder.path / self.verify_name if self.verify_name else None
+
+    def place(self, action: str) -> str | None:
+        """The path of the file that does this (`apply` or `rollback`), as text, if there is one; see `Folder`."""
+        name = self.name if action == "apply" else self.down_name
+        return self.folder.place(name) if name else None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -194,13 +199,14 @@ def discover(folder: Path, known: Mapping[str, str] | None = None) -> Package:
     return Package(folder, tuple(migrations))
 
 
-def read_text(path: Path | str) -> bytes:
+def read_text(path: str | Path) -> bytes:
     """A file's text as it goes to the server: UTF-8 without byte order mark or NUL byte, line ends LF."""
+    name = str(path).rpartition(os.sep)[2]
     try:
         text = b"".join(_blocks(path))
     except OSError as error:
-        raise _unreadable(Path(path).name, error) from error
-    if problem := _encoding_problem(path, text):
+        raise _unreadable(name, error) from error
+    if problem := _encoding_problem(name, text):
         raise invalid_files([problem])
     return text
 
@@ -279,11 +285,10 @@ def _blocks(path: str | Path) -> Iterator[bytes]:
         os.close(file)
 
 
-def _encoding_problem(path: Path | str, text: bytes) -> Problem | None:
+def _encoding_problem(name: str, text: bytes) -> Problem | None:
     nul = text.find(b"\0")
     if nul < 0 and text.isascii():
         return None
-    name = Path(path).name
     if nul >= 0:
         return Problem(
             name, "contains a NUL byte, which PostgreSQL refuses (is it UTF-16? save it as UTF-8)", *position(text, nul)

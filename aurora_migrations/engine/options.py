@@ -5,10 +5,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.migrations import Problem
+
+# Of an environment, and of the command: a run needs them, and no other setting of a function.
+Hazards = Literal["refuse", "warn"]
+HAZARDS: tuple[Hazards, ...] = get_args(Hazards)
+Encrypted = Literal["require", "verify-ca", "verify-full"]  # the sslmodes that never connect without TLS
+SSLMODES = ("disable", "allow", "prefer", *get_args(Encrypted))  # libpq's
 
 _UNITS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
 _FORM = re.compile(r"(\d{1,9})\s*(ms|s|min|h)")

@@ -104,7 +104,7 @@ class _Runner:
         self._started = time.monotonic()
         self._state = history.State({}, {})
         self._applied: set[int] = set()  # versions
-        self._checked: set[tuple[Action, int]] = set()
+        self._checked: set[int] = set()  # versions
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
@@ -166,13 +166,13 @@ class _Runner:
     def check(self, action: Action, migrations: Sequence[Migration]) -> None:
         """Refuses files that can't be run as they are, and hazards where those are refused."""
         source, limits = self._request.source, self._request.limits
-        fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
+        fresh = [migration for migration in migrations if migration.version not in self._checked]
         problems = source.problems(action, fresh)
         # First: Ctrl-C may have ended the linter, and with it cut its findings short.
         interrupts.raise_if_pressed("checking for hazards")
         if problems:
             raise invalid_files(problems)
-        self._checked |= {(action, migration.version) for migration in fresh}
+        self._checked |= {migration.version for migration in fresh}
         _ = source.digest
         found: list[Hazard] = []
 

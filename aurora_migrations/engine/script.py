@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.migrations import Migration, Package, Problem
@@ -204,8 +204,7 @@ class Source(Protocol):
         """The token hash of a text; None where it can't be computed."""
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """What is sent of a unit in one message."""
 
     # start, end: its bytes in the text.

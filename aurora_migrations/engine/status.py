@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
@@ -53,8 +53,7 @@ class Entry(NamedTuple):
         return self._asdict()
 
 
-@dataclass(frozen=True)
-class Overview:
+class Overview(NamedTuple):
     """The status of a database."""
 
     entries: tuple[Entry, ...]  # every migration, by version
@@ -146,7 +145,7 @@ def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -
         "origins": dict(Counter(entry.origin for entry in overview.entries if entry.origin)),
         **{word: first([e.name for e in overview.entries if e.state == word], budget) for word in ("pending", "ahead")},
         "refused": first([entry.to_dict() for entry in refused], budget),
-        "running": asdict(overview.running) if overview.running else None,
+        "running": overview.running._asdict() if overview.running else None,
         "last_attempt": _cut(overview.last)._asdict() if overview.last else None,
     }
 

@@ -101,7 +101,7 @@ def replay(
     steps = steps_of(files)
     try:
         if url is None:
-            version, major = servers.embedded_version()
+            version, major = cache.embedded_version()
             return _replay(steps, version, major, servers.embedded, on_progress, wants_schema)
         with servers.of_url(url) as server:
             found = server.version, server.major

@@ -71,10 +71,10 @@ class KnownSource:
         """The version of PostgreSQL, what reads an outcome, and the keys of all by migrations' versions. Loaded when it
         is first needed: a run with nothing to do doesn't wait for it."""
         from aurora_migrations.embedded.errors import ServerError
-        from aurora_migrations.replay import cache, server
+        from aurora_migrations.replay import cache
 
         try:
-            version, major = server.embedded_version()
+            version, major = cache.embedded_version()
         except ServerError:
             return 0, lambda _: None, {}
         migrations = self.package.migrations

@@ -7,7 +7,6 @@ its own, and drops that and the roles that it has made.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import secrets
 import shutil
@@ -28,6 +27,7 @@ from aurora_migrations.embedded.processes import locked
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.postgres.connect import open_connection, parse_url
 from aurora_migrations.replay import standins
+from aurora_migrations.replay.cache import folder
 
 KEPT = 4  # templates
 WAIT = 900.0  # seconds for another replay to end
@@ -191,22 +191,6 @@ class ReplayServer:
 
     def _run(self, text: LiteralString, *names: str) -> None:
         self._admin.execute(SQL(text).format(*map(Identifier, names)))
-
-
-def folder() -> Path:
-    """The folder of the embedded server of replays, and of what is kept of them."""
-    return project.local() / "replay"
-
-
-def embedded_version() -> tuple[str, int]:
-    """What decides what a migration changes on the embedded server, and its major version. Starts nothing.
-
-    Raises:
-        ServerError: there is none.
-    """
-    binaries.find()
-    version = importlib.metadata.version(binaries.PACKAGE)  # which is PostgreSQL's
-    return f"{binaries.PACKAGE} {version}", int(version.partition(".")[0])
 
 
 @contextlib.contextmanager

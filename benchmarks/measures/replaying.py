@@ -14,7 +14,7 @@ from aurora_migrations.compiler.check import Checked, check
 from aurora_migrations.engine import discover
 from aurora_migrations.engine.catalog.facts import read_facts
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.replay import server
+from aurora_migrations.replay import cache, server
 from aurora_migrations.replay.history import replay
 
 FILES = 500
@@ -71,7 +71,7 @@ def main() -> None:
         Path(folder).chmod(0o711)
         migrations = write_history(Path(folder) / "migrations", FILES)
         print(f"{FILES} files from nothing, with a new server: {_seconds(check(discover(migrations))):.1f} s")
-        shutil.rmtree(server.folder() / "outcomes")
+        shutil.rmtree(cache.folder() / "outcomes")
         with server.embedded() as found:
             found.clean()
         print(f"{FILES} files from nothing:                    {_seconds(check(discover(migrations))):.1f} s")

@@ -61,6 +61,30 @@ def test_run_with_nothing_to_do_loads_no_more_than_it_needs(two: Migrations, dat
     assert needless & set(answer.out.splitlines()[-1].split()) == set()
 
 
+# ---- its end --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("return 3", 3), ("return 0", 0), ("raise ValueError", 1), ("sys.exit(4)", 4)]
+)
+def test_process_ends_after_what_others_do_at_its_end(end: str, code: int) -> None:
+    """Threads that it waits for, functions that are registered, what was printed and isn't out yet."""
+    program = f"""
+import atexit, sys, threading, time
+from aurora_migrations.cli import main as command
+def main():
+    atexit.register(print, "registered", end=" ")
+    threading.Thread(target=lambda: (time.sleep(0.1), print("thread", end=" "))).start()
+    print("main", end=" ")
+    {end}
+command.main = main
+sys.exit(command.program())
+"""
+    finished = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (code, "main thread registered ")
+    assert ("ValueError" in finished.stderr) == (code == 1)
+
+
 # ---- odd terminals --------------------------------------------------------------------------------------------------
 
 

@@ -53,7 +53,7 @@ def test_what_does_the_same_as_in_an_empty_database_commits_with_its_rows(databa
     rows = [each.rows for each in result.applied]
     assert rows == [(Rows("public.a", 5, 0, 0),), (Rows("public.a", 0, 3, 2),), ()]
     assert result.warnings == ()
-    assert result.to_dict()["applied"][0]["rows"] == [{"table": "public.a", "inserted": 5, "updated": 0, "deleted": 0}]
+    assert result.to_dict()["applied"][0]["rows"] == ({"table": "public.a", "inserted": 5, "updated": 0, "deleted": 0},)
 
 
 # What was there before; the file; what is said of it.

@@ -71,7 +71,7 @@ def test_counts_that_are_as_promised_commit_and_are_told(database, migrations) -
     migrations.write("001_three.sql", promises + THREE)
     result = apply(database, migrations)
     verified = result.to_dict()["applied"][0]["verified"]  # type: ignore[index]
-    assert verified == [{"promise": f"rows things {promise}", "found": found} for promise, found in KEPT.items()]
+    assert verified == tuple({"promise": f"rows things {promise}", "found": found} for promise, found in KEPT.items())
     assert applied(database) == ["001"]
 
 

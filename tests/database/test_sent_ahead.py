@@ -32,7 +32,7 @@ from tests.servers import Database, Migrations
 
 SLOW = "CREATE TABLE slow AS SELECT pg_sleep(30)::text;"
 # A sequence keeps what a rolled back transaction has taken of it: a statement that was run is seen.
-TRACE = "CREATE TABLE traced AS SELECT nextval('trace');"
+TRACE = "CREATE TABLE traced AS SELECT trace() AS n;"
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_statements_that_make_something_new_go_with_the_commit_before_one_by_one
 ) -> None:
     database.execute("CREATE TABLE old (t text)")
     migrations.write("001_a.sql", "CREATE TABLE a (id int);")
-    block = "-- ü 😀\nBEGIN;\n/*+ hint */ CREATE TABLE b (t text)\n;-- note\n INSERT INTO b VALUES ('ü;') RETURNING t;COMMIT;"
-    migrations.write("002_b.sql", block)
+    block = "/*+ hint */ CREATE TABLE b (t text)\n;-- note\n INSERT INTO b VALUES ('ü;') RETURNING t;"
+    migrations.write("002_b.sql", f"-- ü 😀\nBEGIN;\n{block}\nCOMMIT;")
     migrations.write("003_c.sql", "-- nothing\n")
     migrations.write("004_d.sql", "CREATE VIEW d AS SELECT t FROM old;")
     heard = Watcher()
@@ -79,7 +79,7 @@ def test_statements_that_make_something_new_go_with_the_commit_before_one_by_one
         "CREATE INDEX ON old (t);",
         # All of a message is read as the session was set when it came, whatever its statements then set.
         "SET client_encoding = 'LATIN1'; CREATE TABLE new AS SELECT 'ü' AS t;",
-        "CREATE TABLE first AS SELECT set_config('client_encoding', 'LATIN1', true);CREATE TABLE new AS SELECT 'ü' AS t;",
+        "CREATE VIEW v AS SELECT set_config('client_encoding', 'LATIN1', true); CREATE TABLE new AS SELECT 'ü' AS t;",
         "DO $$ BEGIN SET LOCAL client_encoding = 'LATIN1'; END $$; CREATE TABLE new AS SELECT 'ü' AS t;",
         "COPY (SELECT 1) TO STDOUT;",
         "DISCARD PLANS;",
@@ -113,6 +113,7 @@ def test_nothing_is_run_ahead_of_a_file_that_fails_at_its_commit(
     """Also where the server is to report the rows of a replayed file, and goes on after COMMIT in any case."""
     tables_before = (
         "CREATE TABLE parent (id int PRIMARY KEY); CREATE SEQUENCE trace;"
+        "CREATE FUNCTION trace() RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''public.trace'')';"
         "CREATE TABLE child (parent int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);"
     )
     database.execute(tables_before)

@@ -16,7 +16,7 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.options import Limits, parse_duration
 from aurora_migrations.engine.postgres import connect
 from aurora_migrations.engine.postgres.protocol import Command
-from aurora_migrations.engine.postgres.session import RUN_LOCK, application_name
+from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, RUN_LOCK, application_name, ours_and_limits
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -587,6 +587,16 @@ def test_session_says_who_it_is(database, migrations) -> None:
         assert names == [(application_name("nightly-17"),)]
         assert session.server.database == database.name
         assert session.server.user == "postgres"
+
+
+def test_no_query_of_ours_is_compiled(database) -> None:
+    """Before PostgreSQL 18 a query over the catalogue looks expensive enough, and compiling one took 15 s on 15: of the
+    comparison before COMMIT, under the file's locks."""
+    database.execute(f"ALTER DATABASE {database.name} SET jit = on")
+    with Session(database.url, "jit") as session:
+        assert session.execute(BEGIN, OURS, Command("SHOW jit"), COMMIT)[2] == [("off",)]
+        limits = ours_and_limits(0, 0)
+        assert session.execute(BEGIN, limits, Command("SHOW jit"), COMMIT)[2] == [("off",)]
 
 
 def test_nothing_of_a_run_stays_on_the_server(database, migrations) -> None:

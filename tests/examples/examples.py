@@ -6,7 +6,7 @@ They are told of a shop whose deployment carries 018 and 019, in the environment
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -192,7 +192,7 @@ def _contention() -> list[Example]:
         f"Another run is in progress: the run lock is held by {holder}; waited 1min.",
         solution=f"{errors.AnotherRunInProgress.solution}\nTo end what it runs: `aurora-migrations cancel`. If its "
         "session stays: SELECT pg_terminate_backend(5120);",
-        holder=asdict(holder),
+        holder=holder._asdict(),
         holder_pid=5120,
         applied=[],
         not_done=[sql.FILE, sql.NEXT_FILE],

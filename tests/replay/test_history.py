@@ -55,7 +55,7 @@ def test_damaged_outcome_is_replayed_again(migrations: Migrations, shown: Show) 
     before = shown()
     for text in ("", "[]", '{"change": 1}', '{"rows": [1]}', '{"surprise": "x"}'):
         (keys,) = cache.keys_of([before.steps[0].migration], "x")
-        path = cache._file(cache._folder(), keys.outcome, "json")
+        path = Path(cache._file(cache._outcomes(), keys.outcome, "json"))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         assert cache.read([keys]) == [None], text

@@ -40,7 +40,7 @@ def test_killed_replay_leaves_nothing_half_done(migrations: Migrations, shown: S
     with server.embedded() as before:
         kept = before.templates()
     deadline = time.monotonic() + 60
-    outcome_files = server.folder() / "outcomes"
+    outcome_files = cache.folder() / "outcomes"
     count = len(list(outcome_files.rglob("*.json")))
     while len(list(outcome_files.rglob("*.json"))) < count + 3 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -70,7 +70,7 @@ def test_number_of_outcomes_is_bounded(migrations: Migrations, shown: Show, monk
         for n in range(1, 9):
             migrations.write(f"{n}_t.sql", f"CREATE TABLE bounded_{n} (id int);")
         shown()
-        assert len(list((server.folder() / "outcomes").rglob("*.json"))) <= 4
+        assert len(list((cache.folder() / "outcomes").rglob("*.json"))) <= 4
     finally:
         cache.MOST = cache_most  # type: ignore[misc]
 

@@ -69,7 +69,8 @@ def test_run_loads_nothing_that_only_a_file_needs_before_it_runs_one() -> None:
     modules = modules_after("from aurora_migrations.cli.verbs import run; from aurora_migrations.engine import runner")
     assert "aurora_migrations.engine.postgres.session" in modules
     of_a_file = ("running.files", "script", "manifest", "catalog.change", "locks.retry", "nontransactional.intents")
-    engine = {f"aurora_migrations.engine.{name}" for name in (*of_a_file, "adoption.tools", "preview.privileges")}
+    needless = (*of_a_file, "adoption.tools", "preview.privileges", "steps.settings", "nontransactional.settlement")
+    engine = {f"aurora_migrations.engine.{name}" for name in needless}
     assert modules & {*engine, "tomllib", "difflib", "aurora_migrations.compiler.compile"} == set()
 
 

@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     found += [findings.of_problem("error", stale)] if stale else []
     if arguments.output == "json":
         known = {"postgresql": replay.major, "unavailable": replay.unavailable or None} if replay else None
-        about = {"replay": known, "schema_file": asdict(stale) if stale else None}
+        about = {"replay": known, "schema_file": stale._asdict() if stale else None}
         print_json({"ok": not refused, "digest": digest, **about, "files": list(map(_data, files))})
     elif arguments.output == "github":
         folder = str(arguments.migrations)
@@ -152,7 +152,7 @@ def _data(file: Checked) -> dict[str, object]:
             asdict(place) | {"effects": [effect.to_dict() for effect in effects], "note": more}
             for place, effects, more in _statements(file)
         ],
-        "problems": [asdict(problem) for problem in file.problems],
-        "warnings": [asdict(warning) for warning in file.warnings],
+        "problems": [problem._asdict() for problem in file.problems],
+        "warnings": [warning._asdict() for warning in file.warnings],
         "hazards": [asdict(hazard) for hazard in file.hazards],
     }

@@ -46,9 +46,9 @@ from aurora_migrations.engine.steps.layout import listed
 
 if TYPE_CHECKING:
     from aurora_migrations.engine.locks.blockers import LockWait
+    from aurora_migrations.engine.options import Hazards
     from aurora_migrations.engine.postgres.session import Holder
     from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
-    from aurora_migrations.engine.steps.settings import Hazards
 
 VALID = "valid and ready"  # the state of an index that is fit for use
 # Options of a direct run; for a run through a state machine, they are settings of its environment.

@@ -4,7 +4,6 @@ ends one that is running."""
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Literal
 
 from aurora_migrations.engine import history, history_format
@@ -53,7 +52,7 @@ def _cancel(request: Request, session: Session) -> str:
     begun = intents.find_own_cancel(session, began)
     if begun is None:
         found = intents.find_what_to_cancel(session)
-        begun = found.pid, f"Cancelled {found.doing or 'the statement'} of {replace(found, doing=None)}"
+        begun = found.pid, f"Cancelled {found.doing or 'the statement'} of {found._replace(doing=None)}"
         session.prepare_to_write()
         intents.mark_cancelled(session, *begun, began)
     pid, done = begun

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from aurora_migrations.engine.errors import Cancelled, InDoubt, InvalidInput, NextCommand, StatementTimeout
@@ -122,7 +122,7 @@ def find_running(session: Session) -> Holder | None:
     if running.progress and running.progress.percent is not None and not running.progress.waits_for:
         session.pause(_MEASURED, "measuring the speed of a statement")
         running = read_running(session, holder.pid, running) or running
-    return replace(holder, doing=str(running))
+    return holder._replace(doing=str(running))
 
 
 def find_what_to_cancel(session: Session) -> Holder:

@@ -23,8 +23,8 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     NotAWriter,
 )
+from aurora_migrations.engine.options import SSLMODES
 from aurora_migrations.engine.postgres.protocol import Connection
-from aurora_migrations.engine.steps.settings import SSLMODES
 
 _PARAMETER = (
     "A parameter after the question mark (sslmode, connect_timeout ...) is unknown, or has a value it can't have."

@@ -15,7 +15,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -111,8 +111,7 @@ _UNLOCK_ITS = Command(
 )
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """The server, and our session on it, as the server describes them."""
 
     pid: int
@@ -128,8 +127,7 @@ class Server:
         return int(re.split(r"\D", self.version, maxsplit=1)[0])
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """Who has the run lock. `since` is when that session began; None where our role may not see it."""
 
     pid: int
@@ -284,7 +282,7 @@ def acquire_run_lock(
             has_gone = True
             continue
         if seen is not None and (running := doing(seen.pid)):
-            seen, deadline = replace(seen, doing=running), time.monotonic() + max(budget, _ENDING)
+            seen, deadline = seen._replace(doing=running), time.monotonic() + max(budget, _ENDING)
         if seen is not None and seen != holder:
             holder = seen
             if budget > 0:
@@ -302,7 +300,7 @@ def acquire_run_lock(
                 f"Another run is in progress: the run lock {has_it}; waited {format_duration(budget * 1_000)}.",
                 cause="A session that isn't a run of this product holds the run lock's key." if foreign else None,
                 solution=f"{AnotherRunInProgress.solution}{steps}",
-                holder=asdict(holder) if holder else None,
+                holder=holder._asdict() if holder else None,
                 holder_pid=holder.pid if holder else None,
             )
         session.pause(min(left, random.uniform(pause / 2, pause)), _WAITING)

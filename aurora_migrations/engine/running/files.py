@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.locked_session import LockedSession
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, read_text
-from aurora_migrations.engine.nontransactional import intents, settlement
+from aurora_migrations.engine.nontransactional import intents
 from aurora_migrations.engine.plan import count_units, partly_missing
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.running.attempt import AttemptResult, CommitUnknown
@@ -69,6 +70,8 @@ class Files:
         self._listener.begins(action, migrations)
         done, self._begun = self._done, intents.read_begun(self._session)
         if gone := {version for _, version in self._begun} - self._request.source.package.by_version.keys():
+            from aurora_migrations.engine.nontransactional import settlement  # few runs need it
+
             with contextlib.suppress(MigratorError):  # what can't be dropped, such as by this role, is in nobody's way
                 settlement.clear_all(self._session, gone, self._request.is_time_up)  # of files with another number now
         for migration, following in zip(migrations, [*migrations[1:], None], strict=False):
@@ -91,6 +94,8 @@ class Files:
         started = time.monotonic()
         job = begun or self._read_job(action, migration)
         if (action, migration.version) in self._begun:
+            from aurora_migrations.engine.nontransactional import settlement
+
             settlement.clear_changed(self._session, job)
         if self._locked.has_waited:
             intents.check_cancelled(self._session, job, 0)
@@ -113,9 +118,9 @@ class Files:
             return
         if self._locked.has_waited:  # the file may have been cancelled meanwhile, which is found out before it begins
             return
-        path = migration.path if action == "apply" else migration.down
+        path = migration.place(action)
         with contextlib.suppress(MigratorError, OSError):  # found again where the file's turn comes
-            if path and path.stat().st_size <= _SMALL:
+            if path and os.stat(path).st_size <= _SMALL:  # noqa: PTH116 - see `Folder.place`
                 job = self._read_job(action, migration)
                 self._next = None if self._units_done(job) else job
 
@@ -236,7 +241,7 @@ class Files:
         """A migration's file as it is now, which must be the one that the source has read."""
         request = self._request
         script = request.source.script(action, migration)
-        path = migration.path if action == "apply" else migration.down
+        path = migration.place(action)
         text = read_text(path) if path else b""
         if hashlib.sha256(text).hexdigest() != script.sha256:
             raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)

@@ -51,7 +51,6 @@ from aurora_migrations.engine.expectations import Check, check_expectations
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget
 from aurora_migrations.engine.nontransactional import intents
-from aurora_migrations.engine.nontransactional.running import Nontransactional
 from aurora_migrations.engine.postgres.protocol import SYNC, BatchError, Command, Row, ScriptError
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.running.attempt import DEFERRED, Attempt, AttemptResult, CommitUnknown, beginning, opening
@@ -127,12 +126,13 @@ class RunningAttempt(Attempt):
                 if job.done and number == job.done:
                     self.resume()
                 if job.detaches or job.unit(number).nontransactional:
+                    from aurora_migrations.engine.nontransactional.running import Nontransactional  # few files need it
+
                     intents.check_cancelled(session, job, number)
-                if job.detaches:
-                    Nontransactional(self).run_detached(number)
-                    continue
-                if statement := job.unit(number).nontransactional:
-                    Nontransactional(self).run(number, statement)
+                    if statement := job.unit(number).nontransactional:
+                        Nontransactional(self).run(number, statement)
+                    else:
+                        Nontransactional(self).run_detached(number)
                     continue
                 self._run_text(messages, budget, job.is_last(number))
                 if job.is_last(number) and self._has_expectations:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast, get_args
+from typing import TypeVar, cast
 
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import HAZARDS, SSLMODES, Hazards, Limits
 
-Hazards = Literal["refuse", "warn"]
-HAZARDS: tuple[Hazards, ...] = get_args(Hazards)
-Encrypted = Literal["require", "verify-ca", "verify-full"]  # the sslmodes that never connect without TLS
-SSLMODES = ("disable", "allow", "prefer", *get_args(Encrypted))  # libpq's
 ROOT = Path(__file__).resolve().parents[3]  # the package's top: what is deployed, or the checkout
 CERTIFICATES = "rds-ca.pem"  # the roots of Amazon RDS, beside the package's folders
 _LONGEST = 86_400_000  # milliseconds; a day
