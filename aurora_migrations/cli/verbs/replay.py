@@ -129,7 +129,7 @@ def _data(found: Replay, written: Path | None) -> dict[str, object]:
         "replayed": found.replayed,
         "unavailable": found.unavailable or None,
         "schema_file": str(written) if written else None,
-        "problem": vars(found.problem) | {"cause": found.cause} if found.problem else None,
+        "problem": found.problem._asdict() | {"cause": found.cause} if found.problem else None,
         "migrations": [
             {"migration": step.migration.label, "file": step.migration.name, **_outcome(outcome)}
             for step, outcome in zip(found.steps, found.outcomes, strict=False)
