@@ -86,8 +86,9 @@ def main(argv: Sequence[str]) -> int:
             request = make_request(arguments, execution, progress, hazards=arguments.hazards)
             with progress.shown(), interrupts.deferred(acknowledge=arguments.output == "text"):
                 result = apply(request, arguments.target)
-            data, warnings = result.to_dict(), result.notices  # hazards were printed before they ran
             uncompared = _not_replayed(request.source, result)
+            del request  # and all that is known of the files
+            data, warnings = result.to_dict(), result.notices  # hazards were printed before they ran
     except MigratorError as error:
         error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)

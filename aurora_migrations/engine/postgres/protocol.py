@@ -130,6 +130,7 @@ class Wire:
             ahead: sent with them, and read by `read_ahead`; if one of `commands` fails, they aren't run.
             statements: of a file, sent after those, and read by `read_statements`.
         """
+        assert self.unread is None, "what was sent ahead is read first"
         answers: list[list[Row]] = []
         prepared: dict[str, bytes] = {}
         everything = [*commands, *ahead]
@@ -144,11 +145,11 @@ class Wire:
                 self._pgconn.send_query_params(statement, [])
             self._pgconn.pipeline_sync()
             syncs, now = everything.count(SYNC), time.monotonic()
-            sent = Pipeline(iter(prepared.items()), syncs, len(ahead), len(statements), now)
+            pipeline = Pipeline(iter(prepared.items()), syncs, len(ahead), len(statements), now)
             self._flush()
-            failure = self._read_answers(sent, answers, len(commands) if ahead else None)
+            failure = self._read_answers(pipeline, answers, len(commands) if ahead else None)
             if ahead and failure is None:
-                self.unread = sent
+                self.unread = pipeline
                 return answers
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
@@ -159,12 +160,12 @@ class Wire:
         """The answers to the commands that were sent ahead; if one has failed, the statements after them weren't run.
         Raises BatchError."""
         answers: list[list[Row]] = []
-        sent = self.unread
-        assert sent is not None
+        pipeline = self.unread
+        assert pipeline is not None
         self._begin_watch(None)
         try:
-            failure = self._read_answers(sent, answers, sent.ahead if sent.statements else None)
-            if failure is not None or not sent.statements:
+            failure = self._read_answers(pipeline, answers, pipeline.ahead if pipeline.statements else None)
+            if failure is not None or not pipeline.statements:
                 self.unread = None
                 self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
@@ -176,20 +177,20 @@ class Wire:
         self, watch: Watch | None = None, meanwhile: Callable[[], object] | None = None
     ) -> frozenset[str]:
         """The same as `execute_script`, of the statements that were sent ahead."""
-        sent, tags, completed = self.unread, set[str](), 0
-        assert sent is not None
+        pipeline, tags, completed = self.unread, set[str](), 0
+        assert pipeline is not None
         failure: psycopg.Error | None = None
         try:
             self._begin_watch(watch)
             if meanwhile:
                 meanwhile()
-            for _ in range(sent.statements):
+            for _ in range(pipeline.statements):
                 self._pgconn.set_single_row_mode()
                 done, failure = self._drop_results(tags)
                 completed += done
                 if failure is not None:
                     break
-            rest = self._read_answers(sent, [], None)
+            rest = self._read_answers(pipeline, [], None)
             failure = failure or rest
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
@@ -197,7 +198,7 @@ class Wire:
         finally:
             self.unread = None
         if failure is not None:
-            raise ScriptError(completed, failure, (time.monotonic() - sent.sent_at) * 1_000)
+            raise ScriptError(completed, failure, (time.monotonic() - pipeline.sent_at) * 1_000)
         return frozenset(tags)
 
     def _checked(self, answers: list[list[Row]], failure: psycopg.Error | None) -> list[list[Row]]:
@@ -229,6 +230,7 @@ class Wire:
     ) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
         `meanwhile` is called when it is sent, while the server is running it. Raises ScriptError."""
+        assert self.unread is None, "what was sent ahead is read first"
         tags, completed, failure = set[str](), 0, None
         began = time.monotonic()
         try:
@@ -292,7 +294,7 @@ class Wire:
         self._selector.close()
         self.connection.close()
 
-    def _read_answers(self, sent: Pipeline, answers: list[list[Row]], upto: int | None) -> psycopg.Error | None:
+    def _read_answers(self, pipeline: Pipeline, answers: list[list[Row]], upto: int | None) -> psycopg.Error | None:
         """Collects answers until there are so many, or up to the end of the pipeline, and keeps what was prepared;
         returns the first failure, after which it reads to the end. A loop of its own, as there are a few dozen answers
         for each file, most without rows."""
@@ -310,9 +312,9 @@ class Wire:
                 continue
             status = result.status
             if status == pq.ExecStatus.PIPELINE_SYNC:
-                if not sent.syncs:
+                if not pipeline.syncs:
                     return failure
-                sent.syncs -= 1
+                pipeline.syncs -= 1
                 answers += [] if failure else [[]]
                 if failure is None and len(answers) == upto:
                     return None
@@ -320,7 +322,7 @@ class Wire:
             if status in _FAILED:
                 failure = failure or errors.error_from_result(result)
             elif failure is None and status == pq.ExecStatus.COMMAND_OK and not result.command_status:
-                self._kept.update([next(sent.preparing)])  # stays prepared, also if its transaction is rolled back
+                self._kept.update([next(pipeline.preparing)])  # stays prepared, also if its transaction is rolled back
             elif failure is None and result.command_status:
                 answers.append([*single, *_rows(result)] if status == pq.ExecStatus.TUPLES_OK else [])
                 single = []
