@@ -33,6 +33,7 @@ from tests.database.helpers import (
     ask,
     attempts,
     backend,
+    backends,
     entries,
     holding,
     labels,
@@ -157,13 +158,14 @@ def test_what_a_unit_costs_does_not_grow_with_the_number_of_units(database, migr
     monkeypatch.setattr(Wire, "execute_script", counted_script)
     costs = []
     for version, number in enumerate((count, 2 * count), 1):
-        sent |= {"messages": 0, "bytes": 0}
         looked = Counted(scripts._SETS_LOCK_TIMEOUT)
         monkeypatch.setattr(scripts, "_SETS_LOCK_TIMEOUT", looked)
         steps = [f"BEGIN;\nSELECT pg_current_xact_id();\nCOMMIT;\nSELECT {step};\n" for step in range(number // 2)]
         # Statements are looked at where one needs a lock that blocks the application.
         steps[0] = steps[0].replace("SELECT 0", f"ALTER TABLE altered ADD a{version} int")
         migrations.write(f"{version:03}_a.sql", "".join(steps))
+        until(lambda: not backends(database), "the session of the run before is gone")  # or its lock is waited for
+        sent |= {"messages": 0, "bytes": 0}
         apply(database, migrations)
         costs.append((sent["messages"], sent["bytes"], looked.times))
     (messages, size, looks), twice = costs
