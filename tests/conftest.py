@@ -23,7 +23,7 @@ from tests.servers import Database, Migrations, Roles
 
 StartServer = Callable[..., Server]
 
-# Where PYTHONDONTWRITEBYTECODE is set, each process would compile each module anew: those that run the tests all of
+# Where PYTHONDONTWRITEBYTECODE is set, each process would compile each module again: those that run the tests all of
 # these, which takes as long as to collect them once more, and the hundreds that tests start the product.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -329,7 +329,7 @@ def holding(url: str, statement: str) -> Iterator[psycopg.Connection[Any]]:
 
 @contextlib.contextmanager
 def released_after(database: Database, statement: str, seconds: float) -> Iterator[psycopg.Connection[object]]:
-    """Somebody else's transaction with a lock, which ends by itself after a while; at the end at the latest."""
+    """Somebody else's transaction with a lock, which ends after a while, at the latest with the block."""
     with holding(database.url, statement) as connection:
         timer = threading.Timer(seconds, lambda: connection.execute("ROLLBACK"))
         timer.start()

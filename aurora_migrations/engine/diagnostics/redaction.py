@@ -38,7 +38,7 @@ _KEY_PASSWORD = re.compile(
 
 class Lines:
     """The lines of a text. Looking up positions in their order takes one pass over a long text, however many they are;
-    one that is before the last one begins anew."""
+    for one before the last, it starts again."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text

@@ -69,9 +69,9 @@ _KINDS_AS_ONE_MESSAGE = frozenset({"CopyStmt", "VariableSetStmt"})  # COPY has a
 
 
 def sent_ahead(job: Job) -> list[Message]:
-    """The statements of a file, if they can be sent with the COMMIT of the file before. They are run while that one's
-    end is still being told, which may take long where nobody reads it: so they must take no lock that anybody waits
-    for, on what was there before. And they are sent one by one, which must make no difference."""
+    """The statements of a file, if they can be sent with the COMMIT of the file before. The server runs them while the
+    end of that file is being printed, which takes long where the terminal is paused: so they must take no lock on what
+    was there before that anybody waits for. And they are sent one by one, which must make no difference."""
     script, opens = job.script, opening(job, 0)
     if (
         not opens
