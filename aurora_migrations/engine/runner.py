@@ -104,7 +104,7 @@ class _Runner:
         self._started = time.monotonic()
         self._state = history.State({}, {})
         self._applied: set[int] = set()  # versions
-        self._checked: set[int] = set()  # versions
+        self._checked: set[int] = set()  # versions, of the one action that a run has
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
